@@ -1,0 +1,1 @@
+"""What a user touches and brings: the command line, ``compile`` and the importers."""

@@ -1,0 +1,1 @@
+"""The ONNX front door: a checked file becomes an ``nn`` module."""

@@ -1,0 +1,1 @@
+"""What a program is: dialects, types, reference evaluator, cost, errors."""

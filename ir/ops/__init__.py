@@ -1,0 +1,1 @@
+"""The ``nn`` operators, one class each, grouped by family."""

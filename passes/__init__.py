@@ -1,0 +1,1 @@
+"""What may change: every pass, grouped by concern."""

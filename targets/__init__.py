@@ -1,0 +1,1 @@
+"""What a program becomes: one folder per target."""

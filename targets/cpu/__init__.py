@@ -1,0 +1,1 @@
+"""The CPU target: C with SIMD, one shared object per instruction set."""

@@ -1,0 +1,1 @@
+../../../frontend/api/__init__.py
