@@ -1,0 +1,97 @@
+/* checksum.c: a checksum of the weights at memory speed.
+ *
+ * A chunk is 2048 32-bit little-endian words, the last one shorter and its last word filled up
+ * with zeros. Its sum is that of word[i] * key[i] mod 2^64, with a fixed, odd, pseudo-random key
+ * per place: a change of one word always changes the sum, and a change of several leaves it the
+ * same with a chance of about 2^-64. Every chunk's sum is mixed with its place, and all are added:
+ * any split over threads gives the same total. It guards against damage, as the checksums of file
+ * systems do; the SHA-256 in the manifest is the one that guards against intent.
+ * runtime/checksum.py computes the same. */
+
+#include "internal.h"
+
+#include <string.h>
+
+#define CHUNK_WORDS 2048
+#define CHUNK_BYTES (4 * CHUNK_WORDS)
+#define MAX_PARTS 256
+
+/* The finalizer of splitmix64. */
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+/* Keys stand as two halves, so that a product is two 32 x 32 bit ones: what SIMD has. */
+struct checksum {
+    uint32_t low[CHUNK_WORDS], high[CHUNK_WORDS];
+    const char *data;
+    int64_t bytes;
+    int64_t parts;
+    uint64_t totals[MAX_PARTS];
+};
+
+static uint32_t load_word(const char *data, size_t bytes)
+{
+    uint32_t word = 0;
+    memcpy(&word, data, bytes);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap32(word);
+#endif
+    return word;
+}
+
+static uint64_t chunk_sum(const struct checksum *sum, const char *data, int64_t bytes)
+{
+    uint64_t low = 0, high = 0;
+    int64_t words = bytes / 4, tail = bytes % 4;
+    for (int64_t i = 0; i < words; i++) {
+        uint64_t word = load_word(data + 4 * i, 4);
+        low += word * sum->low[i];
+        high += word * sum->high[i];
+    }
+    if (tail) {
+        uint64_t word = load_word(data + 4 * words, (size_t)tail);
+        low += word * sum->low[words];
+        high += word * sum->high[words];
+    }
+    return low + (high << 32);
+}
+
+static void sum_parts(void *args, int64_t begin, int64_t end, int thread)
+{
+    struct checksum *sum = args;
+    int64_t chunks = (sum->bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+    (void)thread;
+    for (int64_t part = begin; part < end; part++) {
+        uint64_t total = 0;
+        for (int64_t c = part * chunks / sum->parts; c < (part + 1) * chunks / sum->parts; c++) {
+            int64_t left = sum->bytes - c * CHUNK_BYTES;
+            uint64_t one = chunk_sum(sum, sum->data + c * CHUNK_BYTES,
+                                     left < CHUNK_BYTES ? left : CHUNK_BYTES);
+            total += mix(one + (uint64_t)(c + 1) * 0x9e3779b97f4a7c15u);
+        }
+        sum->totals[part] = total;
+    }
+}
+
+uint64_t TAPEOUT_NAME(checksum)(tapeout_session *session)
+{
+    struct checksum sum;
+    sum.data = session->weights;
+    sum.bytes = session->weights_bytes;
+    /* Below 1 MB a thread's start costs more than it saves. */
+    sum.parts = sum.bytes < (1 << 20) ? 1 : MAX_PARTS;
+    for (uint64_t i = 0; i < CHUNK_WORDS; i++) {
+        uint64_t key = mix((i + 1) * 0x9e3779b97f4a7c15u) | 1;
+        sum.low[i] = (uint32_t)key;
+        sum.high[i] = (uint32_t)(key >> 32);
+    }
+    rt_parallel(session, sum_parts, &sum, sum.parts);
+    uint64_t total = 0;
+    for (int64_t part = 0; part < sum.parts; part++)
+        total += sum.totals[part];
+    return total;
+}
