@@ -1,0 +1,49 @@
+"""The ``nn`` dialect: every operator class that the modules of ``ir.ops`` define.
+
+Families are found by walking the package, so a new operator is one class and no list.
+"""
+
+import importlib
+import pkgutil
+from functools import cache
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import Builtin
+from xdsl.ir import Dialect
+from xdsl.irdl import IRDLOperation
+
+import tapeout.ir.ops
+from tapeout.ir import types
+from tapeout.ir.op import NNOp
+
+
+@cache
+def operators() -> dict[str, type[IRDLOperation]]:
+    """Every operator class by name, structure operators included."""
+    found: dict[str, type[IRDLOperation]] = {}
+    for info in pkgutil.iter_modules(tapeout.ir.ops.__path__):
+        module = importlib.import_module(f"tapeout.ir.ops.{info.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, IRDLOperation) and value is not NNOp:
+                if hasattr(value, "name"):
+                    found[value.name] = value
+    return found
+
+
+@cache
+def dialect() -> Dialect:
+    """The dialect with all operators, the tensor type and the attributes."""
+    attributes = [
+        types.TensorType,
+        *(types.IntAttr, types.FloatAttr, types.FlagAttr, types.StrAttr, types.IntsAttr),
+        *(types.StrsAttr, types.DTypeAttr, types.ExprsAttr, types.ArrayAttr),
+    ]
+    return Dialect("nn", list(operators().values()), attributes)
+
+
+def context() -> Context:
+    """An xDSL context that can parse modules of this compiler."""
+    made = Context()
+    made.load_dialect(Builtin)
+    made.load_dialect(dialect())
+    return made

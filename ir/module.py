@@ -1,0 +1,61 @@
+"""A program in the making: the IR of its entries and kernels, with the weights beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, SSAValue
+
+from tapeout.ir.dtypes import dtype_of
+from tapeout.ir.ops.source import ConstantOp, WeightOp
+from tapeout.ir.ops.structure import EntryOp, KernelOp
+from tapeout.ir.weights import WeightStore
+
+Array = np.ndarray[Any, Any]
+
+# Larger literals would bloat the text of the IR; they go to the weight store.
+INLINE_BYTES = 512
+
+
+@dataclass
+class Module:
+    """IR and weights together; passes change it in place."""
+
+    ir: ModuleOp = field(default_factory=lambda: ModuleOp([]))
+    weights: WeightStore = field(default_factory=WeightStore)
+
+    def entries(self) -> Iterator[EntryOp]:
+        """Every entry, in order."""
+        return (op for op in self.ir.body.block.ops if isinstance(op, EntryOp))
+
+    def kernels(self) -> dict[str, KernelOp]:
+        """Every kernel by name, in order."""
+        ops = self.ir.body.block.ops
+        return {op.sym_name.data: op for op in ops if isinstance(op, KernelOp)}
+
+    def constant(self, array: Array, label: str = "") -> Operation:
+        """A new operator for a fixed tensor: inline when small, else in the weight store.
+
+        The caller inserts it; its one result is the tensor.
+        """
+        array = np.asarray(array)
+        if array.nbytes <= INLINE_BYTES and array.dtype.kind not in "OUSc":
+            return ConstantOp.make(value=array)
+        symbol = self.weights.add(array, label)
+        shape, dtype = tuple(array.shape), dtype_of(array).name
+        from tapeout.ir.expr import as_expr
+
+        return WeightOp.make(symbol=symbol, shape=tuple(map(as_expr, shape)), dtype=dtype)
+
+    def value_of(self, value: SSAValue) -> Array | None:
+        """The array behind an SSA value that is a constant or a weight, else None."""
+        op = value.owner
+        if isinstance(op, ConstantOp):
+            return op.value.data.array
+        if isinstance(op, WeightOp):
+            return self.weights[op.symbol.data]
+        return None

@@ -1,0 +1,159 @@
+"""Products: operators that multiply and sum over a shared axis."""
+
+import numpy as np
+from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def
+
+from tapeout.ir.dtypes import f32
+from tapeout.ir.errors import CompileError
+from tapeout.ir.expr import Expr
+from tapeout.ir.op import Array, NNOp
+from tapeout.ir.shapes import broadcast, check_same_dtype, never_equal, shape_text
+from tapeout.ir.types import FlagAttr, IntAttr, IntsAttr, Spec, TensorType
+
+
+@irdl_op_definition
+class MatmulOp(NNOp):
+    """``y[..., m, n] = sum_k a[..., m, k] * b[..., k, n]``; leading axes broadcast.
+
+    ``transpose_b``: ``b`` is ``[..., n, k]``. Both have rank >= 2. Narrow floats accumulate in
+    f32. Cost: ``2*m*n*k`` per batch. Errors: E0203, E0206 when the inner sizes differ.
+    """
+
+    name = "nn.matmul"
+    a = operand_def(TensorType)
+    b = operand_def(TensorType)
+    transpose_b = prop_def(FlagAttr, FlagAttr(False))
+    y = result_def(TensorType)
+
+    @staticmethod
+    def infer(a: Spec, b: Spec, *, transpose_b: bool) -> Spec:
+        """``[*batch, m, n]``."""
+        check_same_dtype("matmul", a, b)
+        assert a.rank >= 2 and b.rank >= 2, "importers lift vectors to matrices"
+        k, n = reversed(b.dims[-2:]) if transpose_b else b.dims[-2:]
+        if never_equal(a.dims[-1], k):
+            raise CompileError(
+                "E0206",
+                "matmul: the inner sizes differ",
+                [("a", shape_text(a.dims)), ("b", shape_text(b.dims))],
+            )
+        return a.with_dims([*broadcast(a.dims[:-2], b.dims[:-2]), a.dims[-2], n])
+
+    @staticmethod
+    def reference(a: Array, b: Array, *, transpose_b: bool) -> Array:
+        """Numpy's product in the accumulation type."""
+        right = np.swapaxes(b, -1, -2) if transpose_b else b
+        return np.matmul(_wide(a), _wide(right)).astype(a.dtype)
+
+    @staticmethod
+    def cost(a: Spec, b: Spec, *, transpose_b: bool) -> Expr:
+        """A multiply and an add for each of ``m*n*k``."""
+        return MatmulOp.infer(a, b, transpose_b=transpose_b).size * a.dims[-1] * 2
+
+
+@irdl_op_definition
+class ConvOp(NNOp):
+    """Convolution (cross-correlation) over any number of spatial axes.
+
+    ``x [N, C, *S]`` or, with ``channels_last``, ``[N, *S, C]``; ``w [O, C/groups, *K]``; ``bias
+    [O]``. ``pads`` are all low sides, then all high sides. Output size per axis:
+    ``(s + low + high - dilation*(k-1) - 1) // stride + 1``. Cost: ``2*C/groups*prod(K)`` per
+    output element. Errors: E0203, E0207 for channels and groups that do not fit.
+    """
+
+    name = "nn.conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    strides = prop_def(IntsAttr)
+    pads = prop_def(IntsAttr)
+    dilations = prop_def(IntsAttr)
+    groups = prop_def(IntAttr, IntAttr(1))
+    channels_last = prop_def(FlagAttr, FlagAttr(False))
+    y = result_def(TensorType)
+
+    @staticmethod
+    def infer(
+        x: Spec,
+        w: Spec,
+        bias: Spec | None,
+        *,
+        strides: tuple[int, ...],
+        pads: tuple[int, ...],
+        dilations: tuple[int, ...],
+        groups: int,
+        channels_last: bool,
+    ) -> Spec:
+        """``[N, O, *S']`` in the layout of ``x``."""
+        check_same_dtype("conv", *([x, w] if bias is None else [x, w, bias]))
+        n = len(strides)
+        channels = x.dims[-1] if channels_last else x.dims[1]
+        fits = x.rank == w.rank == n + 2 and len(pads) == 2 * n and len(dilations) == n
+        if not fits or groups < 1 or never_equal(w.dims[1] * groups, channels) or w.dims[0] % groups != 0:
+            raise CompileError(
+                "E0207",
+                "conv: channels, groups or ranks do not fit",
+                [("x", shape_text(x.dims)), ("w", shape_text(w.dims)), ("groups", groups)],
+                "w is [O, C / groups, *K] and groups divides O",
+            )
+        spatial = x.dims[1:-1] if channels_last else x.dims[2:]
+        sizes = [
+            (s + pads[i] + pads[n + i] - dilations[i] * (w.dims[2 + i] - 1) - 1) // strides[i] + 1
+            for i, s in enumerate(spatial)
+        ]
+        dims = [*sizes, w.dims[0]] if channels_last else [w.dims[0], *sizes]
+        return x.with_dims([x.dims[0], *dims])
+
+    @staticmethod
+    def reference(
+        x: Array,
+        w: Array,
+        bias: Array | None,
+        *,
+        strides: tuple[int, ...],
+        pads: tuple[int, ...],
+        dilations: tuple[int, ...],
+        groups: int,
+        channels_last: bool,
+    ) -> Array:
+        """Sum over kernel positions of one product each."""
+        n = len(strides)
+        x = np.moveaxis(x, -1, 1) if channels_last else x
+        widths = [(0, 0), (0, 0), *zip(pads[:n], pads[n:], strict=True)]
+        padded = np.pad(_wide(x), widths)
+        kernel = w.shape[2:]
+        sizes = [
+            (padded.shape[2 + i] - dilations[i] * (kernel[i] - 1) - 1) // strides[i] + 1
+            for i in range(n)
+        ]
+        grouped = padded.reshape(x.shape[0], groups, -1, *padded.shape[2:])
+        weights = _wide(w).reshape(groups, -1, *w.shape[1:])
+        total = np.zeros((x.shape[0], groups, weights.shape[1], *sizes), padded.dtype)
+        for tap in np.ndindex(*kernel):
+            window = grouped[
+                (
+                    slice(None),
+                    slice(None),
+                    slice(None),
+                    *(
+                        slice(t * d, t * d + (size - 1) * s + 1, s)
+                        for t, d, s, size in zip(tap, dilations, strides, sizes, strict=True)
+                    ),
+                )
+            ]
+            total += np.einsum("bgc...,goc->bgo...", window, weights[(..., *tap)])
+        y = total.reshape(x.shape[0], w.shape[0], *sizes)
+        if bias is not None:
+            y = y + _wide(bias).reshape(-1, *([1] * n))
+        return np.moveaxis(y, 1, -1).astype(x.dtype) if channels_last else y.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, w: Spec, bias: Spec | None, **attrs: object) -> Expr:
+        """Two flops per output element, input channel of the group and kernel position."""
+        taps = w.size // w.dims[0]
+        return ConvOp.infer(x, w, bias, **attrs).size * taps * 2  # type: ignore[arg-type]
+
+
+def _wide(x: Array) -> Array:
+    narrow = x.dtype.itemsize < 4 and not np.issubdtype(x.dtype, np.integer)
+    return x.astype(f32.numpy) if narrow else x

@@ -1,0 +1,91 @@
+"""Operators that compute every element by itself."""
+
+import numpy as np
+from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, var_operand_def
+
+from tapeout.ir import scalars
+from tapeout.ir.dtypes import DType, boolean
+from tapeout.ir.expr import Expr
+from tapeout.ir.op import Array, NNOp
+from tapeout.ir.scalars import SCALARS
+from tapeout.ir.shapes import broadcast, check_same_dtype
+from tapeout.ir.types import DTypeAttr, FlagAttr, Spec, StrAttr, TensorType
+
+
+@irdl_op_definition
+class MapOp(NNOp):
+    """``y = fn(xs...)`` elementwise, operands broadcast as in numpy.
+
+    ``fn`` names an entry of :data:`tapeout.ir.scalars.SCALARS`. Operands share one element type
+    (the condition of ``where`` is bool); so does the result, or it is bool for a predicate.
+    Cost: the function's flops per element. Errors: E0201, E0203.
+    """
+
+    name = "nn.map"
+    fn = prop_def(StrAttr)
+    xs = var_operand_def(TensorType)
+    y = result_def(TensorType)
+
+    @staticmethod
+    def infer(xs: tuple[Spec, ...], *, fn: str) -> Spec:
+        """Broadcast shape; the operands' type or bool."""
+        scalar = SCALARS[fn]
+        assert len(xs) == scalar.arity, f"{fn} takes {scalar.arity} operands, not {len(xs)}"
+        check_same_dtype(fn, *(xs[1:] if fn == "where" else xs))
+        dtype = boolean if scalar.returns_bool else xs[-1].dtype
+        return Spec(broadcast(*(x.dims for x in xs)), dtype)
+
+    @staticmethod
+    def reference(xs: tuple[Array, ...], *, fn: str) -> Array:
+        """Apply the scalar function."""
+        return scalars.evaluate(fn, *xs)
+
+    @staticmethod
+    def cost(xs: tuple[Spec, ...], *, fn: str) -> Expr:
+        """Flops of the function times the elements of the result."""
+        return MapOp.infer(xs, fn=fn).size * SCALARS[fn].flops
+
+
+@irdl_op_definition
+class ConvertOp(NNOp):
+    """``y = x`` in another element type.
+
+    Float to integer truncates toward zero and wraps; anything to bool is ``!= 0``; float to a
+    narrower float rounds to nearest even. With ``saturate`` out-of-range values (infinities
+    too, for 8-bit floats) become the largest finite value instead of infinity or NaN.
+    """
+
+    name = "nn.convert"
+    x = operand_def(TensorType)
+    to = prop_def(DTypeAttr)
+    saturate = prop_def(FlagAttr, FlagAttr(False))
+    y = result_def(TensorType)
+
+    @staticmethod
+    def infer(x: Spec, *, to: DType, saturate: bool) -> Spec:
+        """The same shape in type ``to``."""
+        return x.with_dtype(to)
+
+    @staticmethod
+    def reference(x: Array, *, to: DType, saturate: bool) -> Array:
+        """Cast with numpy, clipping first when saturating."""
+        if to is boolean:
+            return x.astype(np.float32) != 0 if x.dtype.itemsize < 2 else x != 0
+        with np.errstate(all="ignore"):
+            if saturate:
+                x = _clipped(x, to)
+            return x.astype(to.numpy)
+
+
+def _clipped(x: Array, to: DType) -> Array:
+    import ml_dtypes
+
+    if to.is_float:
+        top = float(ml_dtypes.finfo(to.numpy).max)
+        wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+        return np.where(np.isnan(wide), wide, np.clip(wide, -top, top))
+    info = ml_dtypes.iinfo(to.numpy) if to.bits < 8 else np.iinfo(to.numpy)
+    wide = x.astype(np.float64) if x.dtype.itemsize < 8 else x
+    return np.clip(wide, int(info.min), int(info.max))
+
+

@@ -1,0 +1,176 @@
+"""Scalar functions: what one element of an ``nn.map`` (or a tile map) computes.
+
+One entry here gives a function to every target: its numpy meaning, its cost and its result
+type. Operands share one element type and so does the result, unless ``returns_bool``. Floats
+narrower than 32 bits are computed in f32 and rounded once.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """``name`` with ``arity`` operands; ``flops`` counts a transcendental as one."""
+
+    name: str
+    arity: int
+    reference: Callable[..., Array]
+    flops: int = 1
+    returns_bool: bool = False
+
+
+def _erf(x: Array) -> Array:
+    return np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)
+
+
+def _sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+
+
+def _softplus(x: Array) -> Array:
+    return (np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))).astype(x.dtype)
+
+
+def _gelu(x: Array) -> Array:
+    return (0.5 * x * (1 + _erf(x / math.sqrt(2)))).astype(x.dtype)
+
+
+def _gelu_tanh(x: Array) -> Array:
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+    return (0.5 * x * (1 + np.tanh(inner))).astype(x.dtype)
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if not np.issubdtype(a.dtype, np.integer):
+        return a / b
+    quotient = np.abs(a) // np.where(b == 0, 1, np.abs(b))
+    return np.where(b == 0, 0, np.sign(a) * np.sign(b) * quotient).astype(a.dtype)
+
+
+def _floor_mod(a: Array, b: Array) -> Array:
+    if not np.issubdtype(a.dtype, np.integer):
+        return np.mod(a, b)
+    return np.where(b == 0, 0, np.mod(a, np.where(b == 0, 1, b))).astype(a.dtype)
+
+
+def _trunc_mod(a: Array, b: Array) -> Array:
+    if not np.issubdtype(a.dtype, np.integer):
+        return np.fmod(a, b)
+    return np.where(b == 0, 0, np.fmod(a, np.where(b == 0, 1, b))).astype(a.dtype)
+
+
+def _power(a: Array, b: Array) -> Array:
+    if not np.issubdtype(a.dtype, np.integer):
+        return np.power(a, b)
+    return np.power(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
+
+
+def _shift(left: bool) -> Callable[[Array, Array], Array]:
+    def shift(a: Array, b: Array) -> Array:
+        move = np.left_shift if left else np.right_shift
+        inside = b < a.dtype.itemsize * 8
+        return np.where(inside, move(a, np.where(inside, b, 0)), 0).astype(a.dtype)
+
+    return shift
+
+
+def _and(a: Array, b: Array) -> Array:
+    return np.bitwise_and(a, b)
+
+
+def _bool(name: str, arity: int, reference: Callable[..., Any]) -> Scalar:
+    return Scalar(name, arity, reference, returns_bool=True)
+
+
+SCALARS: Mapping[str, Scalar] = {
+    s.name: s
+    for s in (
+        Scalar("neg", 1, np.negative),
+        Scalar("abs", 1, np.abs),
+        Scalar("sign", 1, np.sign),
+        Scalar("exp", 1, np.exp),
+        Scalar("expm1", 1, np.expm1),
+        Scalar("log", 1, np.log),
+        Scalar("log1p", 1, np.log1p),
+        Scalar("sqrt", 1, np.sqrt),
+        Scalar("rsqrt", 1, lambda x: (1 / np.sqrt(x)).astype(x.dtype), flops=2),
+        Scalar("reciprocal", 1, lambda x: (1 / x).astype(x.dtype)),
+        Scalar("sin", 1, np.sin),
+        Scalar("cos", 1, np.cos),
+        Scalar("tan", 1, np.tan),
+        Scalar("asin", 1, np.arcsin),
+        Scalar("acos", 1, np.arccos),
+        Scalar("atan", 1, np.arctan),
+        Scalar("sinh", 1, np.sinh),
+        Scalar("cosh", 1, np.cosh),
+        Scalar("tanh", 1, np.tanh),
+        Scalar("asinh", 1, np.arcsinh),
+        Scalar("acosh", 1, np.arccosh),
+        Scalar("atanh", 1, np.arctanh),
+        Scalar("erf", 1, _erf),
+        Scalar("sigmoid", 1, _sigmoid, flops=3),
+        Scalar("softplus", 1, _softplus, flops=4),
+        Scalar("mish", 1, lambda x: (x * np.tanh(_softplus(x))).astype(x.dtype), flops=6),
+        Scalar("silu", 1, lambda x: (x * _sigmoid(x)).astype(x.dtype), flops=4),
+        Scalar("gelu", 1, _gelu, flops=5),
+        Scalar("gelu_tanh", 1, _gelu_tanh, flops=8),
+        Scalar("relu", 1, lambda x: np.maximum(x, np.zeros((), x.dtype))),
+        Scalar("floor", 1, np.floor),
+        Scalar("ceil", 1, np.ceil),
+        Scalar("trunc", 1, np.trunc),
+        Scalar("round", 1, np.round),
+        Scalar("not", 1, np.invert),
+        _bool("is_nan", 1, np.isnan),
+        _bool("is_inf", 1, np.isinf),
+        Scalar("add", 2, np.add),
+        Scalar("sub", 2, np.subtract),
+        Scalar("mul", 2, np.multiply),
+        Scalar("div", 2, _divide),
+        Scalar("floor_mod", 2, _floor_mod),
+        Scalar("trunc_mod", 2, _trunc_mod),
+        Scalar("pow", 2, _power, flops=3),
+        Scalar("min", 2, np.minimum),
+        Scalar("max", 2, np.maximum),
+        Scalar("and", 2, _and),
+        Scalar("or", 2, np.bitwise_or),
+        Scalar("xor", 2, np.bitwise_xor),
+        Scalar("shift_left", 2, _shift(left=True)),
+        Scalar("shift_right", 2, _shift(left=False)),
+        _bool("eq", 2, np.equal),
+        _bool("ne", 2, np.not_equal),
+        _bool("lt", 2, np.less),
+        _bool("le", 2, np.less_equal),
+        _bool("gt", 2, np.greater),
+        _bool("ge", 2, np.greater_equal),
+        Scalar("where", 3, lambda c, a, b: np.where(c, a, b)),
+    )
+}
+
+# How a reduction or a scatter combines two values, with what it starts from.
+COMBINERS: Mapping[str, Callable[..., Array]] = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "any": np.logical_or,
+    "all": np.logical_and,
+}
+
+
+def evaluate(fn: str, *operands: Array) -> Array:
+    """Apply a scalar function elementwise with numpy broadcasting; IEEE results, no warnings."""
+    scalar = SCALARS[fn]
+    dtype = operands[-1].dtype
+    narrow = dtype.itemsize < 4 and not np.issubdtype(dtype, np.integer) and dtype != np.bool_
+    widened = [o.astype(np.float32) if narrow and o.dtype == dtype else o for o in operands]
+    with np.errstate(all="ignore"):
+        result = np.asarray(scalar.reference(*widened))
+    return result if scalar.returns_bool else result.astype(dtype)

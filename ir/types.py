@@ -1,0 +1,267 @@
+"""The ``nn`` tensor type and the attributes that operators carry.
+
+A tensor type is a shape of expressions and an element type, printed
+``!nn.tensor<"B, S, 384", f32, "B=1..8 S=1..512">``; the last string holds the ranges of symbols
+and is left out when there are none. Attributes wrap one Python value each, in ``.data``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from xdsl.ir import Data, TypeAttribute
+from xdsl.irdl import irdl_attr_definition
+from xdsl.parser import AttrParser
+from xdsl.printer import Printer
+
+from tapeout.ir.dtypes import DTYPES, DType
+from tapeout.ir.expr import Expr, ExprLike, as_expr, product
+from tapeout.ir.expr_text import parse_exprs, parse_ranges, ranges_text
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Shape and element type of a tensor; what ``infer`` takes and returns."""
+
+    dims: tuple[Expr, ...]
+    dtype: DType
+
+    @property
+    def rank(self) -> int:
+        """The number of dimensions."""
+        return len(self.dims)
+
+    @property
+    def size(self) -> Expr:
+        """The number of elements."""
+        return product(self.dims)
+
+    @property
+    def bytes(self) -> Expr:
+        """The bytes of a dense row-major buffer."""
+        return self.size * self.dtype.bytes
+
+    def with_dims(self, dims: Iterable[ExprLike]) -> Spec:
+        """The same element type in another shape."""
+        return Spec(tuple(map(as_expr, dims)), self.dtype)
+
+    def with_dtype(self, dtype: DType) -> Spec:
+        """The same shape of another element type."""
+        return Spec(self.dims, dtype)
+
+
+@irdl_attr_definition
+class TensorType(Data[Spec], TypeAttribute):
+    """A dense tensor; see the module for its text form."""
+
+    name = "nn.tensor"
+
+    @classmethod
+    def of(cls, dims: Iterable[ExprLike], dtype: DType) -> TensorType:
+        """Build from dimensions and an element type."""
+        return cls(Spec(tuple(map(as_expr, dims)), dtype))
+
+    @property
+    def dims(self) -> tuple[Expr, ...]:
+        """The dimensions."""
+        return self.data.dims
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self.data.dtype
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<"dims", dtype, "ranges">``."""
+        ranges = ranges_text(self.dims)
+        printer.print_string(f'<"{", ".join(map(str, self.dims))}", {self.dtype}')
+        printer.print_string(f', "{ranges}">' if ranges else ">")
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> Spec:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            dims = parser.parse_str_literal()
+            parser.parse_punctuation(",")
+            dtype = DTYPES[parser.parse_identifier()]
+            ranges = parser.parse_str_literal() if parser.parse_optional_punctuation(",") else ""
+        return Spec(parse_exprs(dims, parse_ranges(ranges)), dtype)
+
+
+class _Json(Data[Any]):
+    """A value whose text is JSON in a string literal."""
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print the value in angle brackets."""
+        with printer.in_angle_brackets():
+            printer.print_string_literal(json.dumps(self.data))
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> Any:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            value = json.loads(parser.parse_str_literal())
+        return tuple(value) if isinstance(value, list) else value
+
+
+@irdl_attr_definition
+class IntAttr(_Json):
+    """One integer: an axis, a group count."""
+
+    name = "nn.int"
+
+
+@irdl_attr_definition
+class FloatAttr(_Json):
+    """One float: an epsilon, a scale."""
+
+    name = "nn.float"
+
+
+@irdl_attr_definition
+class FlagAttr(_Json):
+    """One truth value."""
+
+    name = "nn.flag"
+
+
+@irdl_attr_definition
+class StrAttr(Data[str]):
+    """One name: a scalar function, a mode."""
+
+    name = "nn.str"
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<"name">``."""
+        with printer.in_angle_brackets():
+            printer.print_string_literal(self.data)
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> str:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            return parser.parse_str_literal()
+
+
+@irdl_attr_definition
+class IntsAttr(_Json):
+    """A tuple of integers: a permutation, strides."""
+
+    name = "nn.ints"
+
+
+@irdl_attr_definition
+class StrsAttr(_Json):
+    """A tuple of names."""
+
+    name = "nn.strs"
+
+
+@irdl_attr_definition
+class DTypeAttr(Data[DType]):
+    """An element type."""
+
+    name = "nn.dtype"
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<f32>``."""
+        printer.print_string(f"<{self.data}>")
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> DType:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            return DTYPES[parser.parse_identifier()]
+
+
+@irdl_attr_definition
+class ExprsAttr(Data[tuple[Expr, ...]]):
+    """A tuple of expressions: a target shape, slice bounds."""
+
+    name = "nn.exprs"
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<"exprs", "ranges">``."""
+        ranges = ranges_text(self.data)
+        printer.print_string(f'<"{", ".join(map(str, self.data))}"')
+        printer.print_string(f', "{ranges}">' if ranges else ">")
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> tuple[Expr, ...]:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            text = parser.parse_str_literal()
+            ranges = parser.parse_str_literal() if parser.parse_optional_punctuation(",") else ""
+        return parse_exprs(text, parse_ranges(ranges))
+
+
+class Constant:
+    """An immutable numpy array that hashes and compares by its bytes."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = np.ascontiguousarray(array).reshape(array.shape)
+        self.array.setflags(write=False)
+
+    def _key(self) -> tuple[object, ...]:
+        return self.array.shape, self.array.dtype.str, self.array.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+@irdl_attr_definition
+class ArrayAttr(Data[Constant]):
+    """A small literal array, printed as element type, shape and values (floats exactly)."""
+
+    name = "nn.array"
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<dtype, "dims", "values">``; floats in hexadecimal when decimals lose bits."""
+        from tapeout.ir.dtypes import dtype_of
+
+        array = self.data.array
+        dims = ", ".join(map(str, array.shape))
+        values = ", ".join(_element_text(v) for v in array.reshape(-1))
+        printer.print_string(f'<{dtype_of(array)}, "{dims}", "{values}">')
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> Constant:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            dtype = DTYPES[parser.parse_identifier()]
+            parser.parse_punctuation(",")
+            dims = parser.parse_str_literal()
+            parser.parse_punctuation(",")
+            values = [v for v in parser.parse_str_literal().split(", ") if v]
+        shape = tuple(map(int, parse_exprs(dims)))
+        parse = float if dtype.is_float else (lambda v: int(v))
+        numbers = [parse(v) for v in values]
+        return Constant(np.array(numbers).astype(dtype.numpy).reshape(shape))
+
+
+def _element_text(value: Any) -> str:
+    if isinstance(value, np.bool_):
+        return str(int(value))
+    if isinstance(value, np.integer):
+        return str(int(value))
+    return repr(float(value))
+
+
+def specs(values: Sequence[Any]) -> tuple[Spec, ...]:
+    """The specs of SSA values that all have a tensor type."""
+    return tuple(spec(v) for v in values)
+
+
+def spec(value: Any) -> Spec:
+    """The spec of one SSA value; asserts that it has a tensor type."""
+    assert isinstance(value.type, TensorType), f"{value.type} is not a tensor type"
+    return value.type.data
