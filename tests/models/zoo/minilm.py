@@ -1,0 +1,70 @@
+"""all-MiniLM-L6-v2 with its trained weights: tokens to unit-length sentence embeddings.
+
+Further arrays: ``sentences.npz`` holds the thirty sample sentences as one padded batch together
+with the embeddings that torch computes for them; ``short.npz`` is one short sentence, for timing
+a cold start.
+"""
+
+# The libraries used here are only partly annotated.
+# pyright: reportUnknownMemberType=false
+
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import BertModel
+
+from .export import export, finite
+from .recipe import Made, Recipe
+from .samples import minilm_folder, passage, sentences, tokens
+
+DIMS = {"B": (1, 32), "S": (1, 512)}
+
+
+class SentenceEncoder(torch.nn.Module):
+    """The encoder, the mean over the tokens that are not masked, and the scaling to length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        transformers.logging.set_verbosity_error()  # the pooler is left out on purpose
+        transformers.logging.disable_progress_bar()
+        self.encoder = BertModel.from_pretrained(minilm_folder(), add_pooling_layer=False)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return token embeddings ``[B, S, 384]`` and sentence embeddings ``[B, 384]``."""
+        states = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+        ).last_hidden_state
+        weight = attention_mask.unsqueeze(-1).to(states.dtype)
+        mean = (states * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+        return states, torch.nn.functional.normalize(mean, p=2.0, dim=1)
+
+
+def _make(folder: Path) -> Made:
+    model = SentenceEncoder().eval()
+    batch = tokens(sentences())
+    with torch.no_grad():
+        embeddings = finite(model(**batch)[1])
+    made = export(
+        model,
+        folder,
+        tokens(sentences()[:3]),
+        ["token_embeddings", "sentence_embedding"],
+        dims=DIMS,
+        axes=("B", "S"),
+        sample=passage(128),
+    )
+    originals = {name: value.numpy() for name, value in batch.items()}
+    short = {name: value.numpy() for name, value in tokens(sentences()[:1]).items()}
+    arrays = {"sentences": originals | {"embeddings": embeddings}, "short": short}
+    return Made(made.inputs, made.flop, arrays)
+
+
+RECIPES = (
+    Recipe(__name__, "minilm", "all-MiniLM-L6-v2, trained, any batch and length", _make, DIMS),
+)
