@@ -246,6 +246,8 @@ def _attribute_kind(proto: AttributeProto, where: str) -> str:
     kind = AttributeProto.AttributeType.Name(proto.type)
     if kind == _TYPE_WITHOUT_VALUE:
         kinds = [name for name, field in _FIELDS.items() if field in present]
+        if proto.ref_attr_name and not kinds:
+            return kind
         if len(kinds) != 1 or proto.ref_attr_name:
             raise _bad_attribute(owner, "it has no type", ("content", ", ".join(present)))
         return kinds[0]

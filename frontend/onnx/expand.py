@@ -175,6 +175,8 @@ def attribute_is_of(value: Attribute, kind: AttributeKind) -> bool:
     """Say whether ``value`` can stand where ``kind`` is meant; ``()`` is any list."""
     if isinstance(value, AttributeRef):
         return value.kind == kind
+    if kind == "UNDEFINED":
+        return True
     if kind.endswith("S"):
         singular = _CLASSES[kind.removesuffix("S")]
         return isinstance(value, tuple) and all(isinstance(item, singular) for item in value)

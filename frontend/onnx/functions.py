@@ -23,6 +23,7 @@ from tapeout.frontend.onnx.view import (
 
 _EXPORT_AGAIN = "export the model again"
 _MAIN: FunctionKey = ("", "", "")
+_NOT_HANDED_ON = ("GRAPH", "GRAPHS", "UNDEFINED")
 _MANY = 10**12
 """Sizes are counted up to here: a bomb's true size has thousands of digits."""
 
@@ -125,7 +126,7 @@ def _check_node_references(
         for key, value in node.attrs.items():
             if not isinstance(value, AttributeRef):
                 continue
-            if value.name not in known or value.kind in ("GRAPH", "GRAPHS"):
+            if value.name not in known or value.kind in _NOT_HANDED_ON:
                 findings.add(
                     "E0310",
                     f"attribute {quoted(key)} of {node.label} refers to what {owner} cannot give",

@@ -87,14 +87,17 @@ class ValueInfo:
 
 
 AttributeKind = Literal[
-    "FLOAT", "INT", "STRING", "TENSOR", "SPARSE_TENSOR", "GRAPH", "TYPE_PROTO",
+    "UNDEFINED", "FLOAT", "INT", "STRING", "TENSOR", "SPARSE_TENSOR", "GRAPH", "TYPE_PROTO",
     "FLOATS", "INTS", "STRINGS", "TENSORS", "SPARSE_TENSORS", "GRAPHS", "TYPE_PROTOS",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class AttributeRef:
-    """Inside a function: the value of the call's attribute ``name``, which is of ``kind``."""
+    """Inside a function: the value of the call's attribute ``name``, which is of ``kind``.
+
+    ``UNDEFINED`` is a type left open; only ONNX's own bodies have such.
+    """
 
     name: str
     kind: AttributeKind
