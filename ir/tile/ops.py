@@ -1,0 +1,320 @@
+"""Operators of the tile level.
+
+Index arithmetic is not SSA: it is expressions in attributes, over the symbols of dimensions,
+of loop variables (``tile.for``), of lanes (``$0``, ``$1``: the position along each axis of the
+tile that an operator makes) and of index tiles (``@0``: the element of the first index operand
+at the same lanes). So one expression says how a whole tile is addressed, and any target can
+read strides, contiguity and bounds off it.
+
+*Bounds* are pairs ``(e, n)``: a lane takes part only where ``0 <= e < n`` holds for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.dialects.builtin import StringAttr
+from xdsl.ir import Block, Region, SSAValue
+from xdsl.irdl import (
+    IRDLOperation,
+    irdl_op_definition,
+    operand_def,
+    prop_def,
+    region_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+    var_result_def,
+)
+from xdsl.traits import IsolatedFromAbove, IsTerminator, SymbolOpInterface
+
+from tapeout.ir.dtypes import DType, i64
+from tapeout.ir.expr import Expr, Symbol, as_symbol, symbol
+from tapeout.ir.tile.types import BufferSpec, BufferType, TileSpec, TileType
+from tapeout.ir.types import ExprsAttr, FloatAttr, IntAttr, StrAttr, StrsAttr
+
+Bounds = Sequence[tuple[Expr, Expr]]
+
+
+def lane(axis: int, size: int) -> Expr:
+    """The position along one axis of a tile, in ``[0, size)``; 0 for a size of 1."""
+    return symbol(f"${axis}", 0, size - 1) if size > 1 else Expr({})
+
+
+def lane_axis(s: Symbol) -> int | None:
+    """The axis of a lane symbol, None for other symbols."""
+    return int(s.name[1:]) if s.name.startswith("$") else None
+
+
+def index_operand(position: int) -> Expr:
+    """The value of the index operand at this position."""
+    return symbol(f"@{position}", -(2**62))
+
+
+def buffer_of(value: SSAValue) -> BufferSpec:
+    """The spec of a buffer value."""
+    assert isinstance(value.type, BufferType), f"{value.type} is not a buffer"
+    return value.type.data
+
+
+def tile_of(value: SSAValue) -> TileSpec:
+    """The spec of a tile value."""
+    assert isinstance(value.type, TileType), f"{value.type} is not a tile"
+    return value.type.data
+
+
+@irdl_op_definition
+class ProgramOp(IRDLOperation):
+    """One kernel. Block arguments are its buffers: inputs, then ``outputs`` outputs.
+
+    ``title`` says what it computes, in a few words, for people who read the emitted code.
+    """
+
+    name = "tile.program"
+    sym_name = prop_def(StringAttr)
+    title = prop_def(StrAttr)
+    names = prop_def(StrsAttr)
+    outputs = prop_def(IntAttr)
+    body = region_def("single_block")
+    traits = traits_def(SymbolOpInterface(), IsolatedFromAbove())
+
+    def __init__(self, name: str, title: str, buffers: Sequence[tuple[str, BufferSpec]], outputs: int):
+        super().__init__(
+            properties={
+                "sym_name": StringAttr(name),
+                "title": StrAttr(title),
+                "names": StrsAttr(tuple(n for n, _ in buffers)),
+                "outputs": IntAttr(outputs),
+            },
+            regions=[Region(Block(arg_types=[BufferType(b) for _, b in buffers]))],
+        )
+
+
+@irdl_op_definition
+class ForOp(IRDLOperation):
+    """``for iv in range(lo, hi, step)``; carried tiles go around, results are their last values.
+
+    ``kind``: ``parallel`` (iterations independent, spread over cores; outermost only, carries
+    nothing), ``serial``, or ``unroll`` (serial; a target should unroll it).
+    """
+
+    name = "tile.for"
+    iv = prop_def(ExprsAttr)
+    range = prop_def(ExprsAttr)
+    kind = prop_def(StrAttr)
+    carried = var_operand_def(TileType)
+    ys = var_result_def(TileType)
+    body = region_def("single_block")
+
+    def __init__(
+        self, iv: Expr, lo: Expr, hi: Expr, step: Expr, kind: str, carried: Sequence[SSAValue]
+    ) -> None:
+        types = [v.type for v in carried]
+        super().__init__(
+            operands=[list(carried)],
+            properties={
+                "iv": ExprsAttr((iv,)),
+                "range": ExprsAttr((lo, hi, step)),
+                "kind": StrAttr(kind),
+            },
+            result_types=[types],
+            regions=[Region(Block(arg_types=types))],
+        )
+
+    @property
+    def symbol(self) -> Symbol:
+        """The loop variable."""
+        found = as_symbol(self.iv.data[0])
+        assert found is not None, "a loop variable is one symbol"
+        return found
+
+
+@irdl_op_definition
+class YieldOp(IRDLOperation):
+    """End a loop body with the next carried tiles."""
+
+    name = "tile.yield"
+    values = var_operand_def(TileType)
+    traits = traits_def(IsTerminator())
+
+    def __init__(self, values: Sequence[SSAValue]) -> None:
+        super().__init__(operands=[list(values)])
+
+
+@irdl_op_definition
+class AllocOp(IRDLOperation):
+    """Scratch in a memory level; contents are undefined at first."""
+
+    name = "tile.alloc"
+    buffer = result_def(BufferType)
+
+    def __init__(self, spec: BufferSpec) -> None:
+        super().__init__(result_types=[BufferType(spec)])
+
+
+def _bounds_attr(bounds: Bounds) -> ExprsAttr:
+    return ExprsAttr(tuple(e for pair in bounds for e in pair))
+
+
+def bounds_of(op: LoadOp | StoreOp) -> list[tuple[Expr, Expr]]:
+    """The bounds of a load or store as pairs."""
+    flat = op.bounds.data
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+@irdl_op_definition
+class LoadOp(IRDLOperation):
+    """``y[lanes] = buffer[index(lanes)]``, or ``fill`` where the bounds do not hold."""
+
+    name = "tile.load"
+    buffer = operand_def(BufferType)
+    indices = var_operand_def(TileType)
+    index = prop_def(ExprsAttr)
+    bounds = prop_def(ExprsAttr)
+    fill = prop_def(FloatAttr)
+    y = result_def(TileType)
+
+    def __init__(
+        self,
+        buffer: SSAValue,
+        index: Sequence[Expr],
+        shape: Sequence[int],
+        bounds: Bounds = (),
+        fill: float = 0.0,
+        indices: Sequence[SSAValue] = (),
+    ) -> None:
+        super().__init__(
+            operands=[buffer, list(indices)],
+            properties={
+                "index": ExprsAttr(tuple(index)),
+                "bounds": _bounds_attr(bounds),
+                "fill": FloatAttr(fill),
+            },
+            result_types=[TileType(TileSpec(tuple(shape), buffer_of(buffer).dtype))],
+        )
+
+
+@irdl_op_definition
+class StoreOp(IRDLOperation):
+    """``buffer[index(lanes)] = value[lanes]`` where the bounds hold."""
+
+    name = "tile.store"
+    value = operand_def(TileType)
+    buffer = operand_def(BufferType)
+    indices = var_operand_def(TileType)
+    index = prop_def(ExprsAttr)
+    bounds = prop_def(ExprsAttr)
+
+    def __init__(
+        self,
+        value: SSAValue,
+        buffer: SSAValue,
+        index: Sequence[Expr],
+        bounds: Bounds = (),
+        indices: Sequence[SSAValue] = (),
+    ) -> None:
+        super().__init__(
+            operands=[value, buffer, list(indices)],
+            properties={"index": ExprsAttr(tuple(index)), "bounds": _bounds_attr(bounds)},
+        )
+
+
+@irdl_op_definition
+class FullOp(IRDLOperation):
+    """A tile of one value."""
+
+    name = "tile.full"
+    value = prop_def(FloatAttr)
+    y = result_def(TileType)
+
+    def __init__(self, value: float, shape: Sequence[int], dtype: DType) -> None:
+        super().__init__(
+            properties={"value": FloatAttr(value)},
+            result_types=[TileType(TileSpec(tuple(shape), dtype))],
+        )
+
+
+@irdl_op_definition
+class IndexOp(IRDLOperation):
+    """The value of an expression at each lane, as i64."""
+
+    name = "tile.index"
+    indices = var_operand_def(TileType)
+    expr = prop_def(ExprsAttr)
+    y = result_def(TileType)
+
+    def __init__(self, expr: Expr, shape: Sequence[int], indices: Sequence[SSAValue] = ()) -> None:
+        super().__init__(
+            operands=[list(indices)],
+            properties={"expr": ExprsAttr((expr,))},
+            result_types=[TileType(TileSpec(tuple(shape), i64))],
+        )
+
+
+@irdl_op_definition
+class MapOp(IRDLOperation):
+    """A scalar function elementwise; tiles broadcast where a size is 1."""
+
+    name = "tile.map"
+    fn = prop_def(StrAttr)
+    xs = var_operand_def(TileType)
+    y = result_def(TileType)
+
+    def __init__(self, fn: str, xs: Sequence[SSAValue], dtype: DType) -> None:
+        shapes = [tile_of(x).shape for x in xs]
+        shape = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+        super().__init__(
+            operands=[list(xs)],
+            properties={"fn": StrAttr(fn)},
+            result_types=[TileType(TileSpec(shape, dtype))],
+        )
+
+
+@irdl_op_definition
+class ConvertOp(IRDLOperation):
+    """The same values in another element type, as ``nn.convert``."""
+
+    name = "tile.convert"
+    x = operand_def(TileType)
+    saturate = prop_def(IntAttr)
+    y = result_def(TileType)
+
+    def __init__(self, x: SSAValue, dtype: DType, saturate: bool = False) -> None:
+        super().__init__(
+            operands=[x],
+            properties={"saturate": IntAttr(int(saturate))},
+            result_types=[TileType(TileSpec(tile_of(x).shape, dtype))],
+        )
+
+
+@irdl_op_definition
+class ReduceOp(IRDLOperation):
+    """Combine along one axis of a tile, which becomes 1, in a fixed order."""
+
+    name = "tile.reduce"
+    fn = prop_def(StrAttr)
+    axis = prop_def(IntAttr)
+    x = operand_def(TileType)
+    y = result_def(TileType)
+
+    def __init__(self, fn: str, x: SSAValue, axis: int) -> None:
+        shape = tuple(1 if i == axis else n for i, n in enumerate(tile_of(x).shape))
+        super().__init__(
+            operands=[x],
+            properties={"fn": StrAttr(fn), "axis": IntAttr(axis)},
+            result_types=[TileType(TileSpec(shape, tile_of(x).dtype))],
+        )
+
+
+@irdl_op_definition
+class DotOp(IRDLOperation):
+    """``acc + a @ b`` for ``a [m, k]``, ``b [k, n]``, ``acc [m, n]``, summed over k in order."""
+
+    name = "tile.dot"
+    a = operand_def(TileType)
+    b = operand_def(TileType)
+    acc = operand_def(TileType)
+    y = result_def(TileType)
+
+    def __init__(self, a: SSAValue, b: SSAValue, acc: SSAValue) -> None:
+        super().__init__(operands=[a, b, acc], result_types=[acc.type])
