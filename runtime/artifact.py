@@ -1,0 +1,137 @@
+"""Write artifacts: one zip with stored, aligned entries, or a folder with the same files.
+
+Bytes are a function of what is written: fixed times and modes, sorted names. Entries start on
+64 bytes, ``weights.bin`` on 4096, so that they can be mapped straight from the zip.
+"""
+
+import hashlib
+import os
+import struct
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Literal
+
+from tapeout.runtime.archive import check_name
+from tapeout.runtime.checksum import checksum
+from tapeout.runtime.manifest import (
+    DTYPES,
+    NAME,
+    WEIGHTS,
+    Accuracy,
+    Code,
+    File,
+    Kernel,
+    Manifest,
+    Port,
+    Symbol,
+)
+
+__all__ = [
+    "DTYPES",
+    "WEIGHTS",
+    "Accuracy",
+    "Code",
+    "File",
+    "Kernel",
+    "Manifest",
+    "Port",
+    "Symbol",
+    "c_sources",
+    "write",
+]
+
+Content = bytes | memoryview | Path
+ALIGN = 64
+WEIGHTS_ALIGN = 4096
+PADDING_ID = 0xD935
+"""Android's extra field for alignment: other zip readers know to skip it."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+LOCAL_HEADER_BYTES = 30
+ZIP64_EXTRA_BYTES = 20
+
+
+def c_sources() -> dict[str, bytes]:
+    """Return the C runtime: every file that is compiled with a CPU program, by name."""
+    folder = Path(__file__).parent / "c"
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix in (".c", ".h")}
+
+
+def write(
+    path: str | os.PathLike[str],
+    manifest: Manifest,
+    files: Mapping[str, Content],
+    format: Literal["file", "dir"] = "file",
+) -> Manifest:
+    """Write an artifact, and return its manifest with ``files`` filled in.
+
+    ``files`` are named relative to the artifact (``cpu/avx512.so``); weights are ``weights.bin``.
+    A file artifact appears whole or not at all. A folder is made if need be; files in it that
+    have other names stay.
+    """
+    for name in files:
+        check_name(name)
+    assert NAME not in files, "the manifest is written by this function"
+    views = {name: _view(files[name]) for name in sorted(files)}
+    full = replace(manifest, files={name: _describe(name, v) for name, v in views.items()})
+    contents = {NAME: memoryview(full.to_json()), **views}
+    if format == "dir":
+        _write_folder(Path(path), contents)
+    else:
+        _write_zip(Path(path), contents)
+    return full
+
+
+def _view(content: Content) -> memoryview:
+    if not isinstance(content, Path):
+        return memoryview(content).cast("B")
+    if content.stat().st_size == 0:
+        return memoryview(b"")
+    with content.open("rb") as file:
+        return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
+
+
+def _describe(name: str, data: memoryview) -> File:
+    digest = hashlib.sha256(data).hexdigest()
+    return File(len(data), digest, f"{checksum(data):016x}" if name == WEIGHTS else "")
+
+
+def _write_folder(folder: Path, contents: Mapping[str, memoryview]) -> None:
+    for name, data in contents.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+
+def _write_zip(path: Path, contents: Mapping[str, memoryview]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for name, data in contents.items():
+                _add(archive, name, data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: memoryview) -> None:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.create_system = 3  # Unix, whatever the writer runs on
+    info.external_attr = 0o644 << 16
+    info.file_size = len(data)
+    assert archive.fp is not None, "the archive is open"
+    # zipfile adds its own extra field to the local header of an entry that may pass 2 GiB.
+    large = info.file_size * 1.05 > zipfile.ZIP64_LIMIT
+    fixed = LOCAL_HEADER_BYTES + len(name) + (ZIP64_EXTRA_BYTES if large else 0)
+    info.extra = _padding(archive.fp.tell() + fixed, WEIGHTS_ALIGN if name == WEIGHTS else ALIGN)
+    with archive.open(info, "w") as entry:
+        entry.write(data)
+    info.extra = b""  # the central directory needs no padding
+
+
+def _padding(position: int, align: int) -> bytes:
+    """An extra field after which ``position`` stands on ``align``; 6 bytes at least."""
+    body = (-(position + 6)) % align
+    return struct.pack("<HHH", PADDING_ID, 2 + body, align) + bytes(body)

@@ -1,0 +1,122 @@
+"""The C ABI (``c/tapeout.h``) through ctypes: load a library from bytes, open sessions."""
+
+import ctypes
+import os
+import tempfile
+from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int32, c_int64, c_uint64, c_void_p
+
+from tapeout.runtime.archive import Place
+from tapeout.runtime.errors import RunError
+
+ABI = 1
+MAX_RANK = 8
+
+
+class Tensor(Structure):
+    """``tapeout_tensor``."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("dims", c_int64 * MAX_RANK),
+        ("rank", c_int32),
+        ("dtype", c_int32),
+    )
+
+
+class Info(Structure):
+    """The head of ``tapeout_info``: what is compared with the manifest."""
+
+    _fields_ = (
+        ("abi", c_int32),
+        ("inputs", c_int32),
+        ("outputs", c_int32),
+        ("symbols", c_int32),
+        ("kernels", c_int32),
+        ("tables", c_void_p * 4),
+        ("weights_bytes", c_int64),
+    )
+
+
+class Counter(Structure):
+    """``tapeout_counter``."""
+
+    _fields_ = (("calls", c_uint64), ("nanoseconds", c_uint64))
+
+
+class Library:
+    """The functions of one loaded program. The library is never unloaded."""
+
+    def __init__(self, code: bytes, name: str) -> None:
+        """Load the shared object ``code``; E0505 when the system does not take it."""
+        try:
+            dll = _load(code)
+            self.run = dll.tapeout_run
+            self.open = dll.tapeout_open
+            self.close = dll.tapeout_close
+            self.output_shapes = dll.tapeout_output_shapes
+            self.error = dll.tapeout_error
+            self.profile = dll.tapeout_profile
+            self.counters = dll.tapeout_counters
+            self.memory = dll.tapeout_memory
+            self.checksum = dll.tapeout_checksum
+            describe = dll.tapeout_describe
+        except (OSError, AttributeError) as error:
+            facts = (("library", name), ("why", error))
+            raise RunError("E0505", "the program's library does not load", facts) from None
+        self.open.argtypes = (c_char_p, c_int64, c_int, POINTER(c_void_p))
+        self.close.argtypes = self.memory.argtypes = self.checksum.argtypes = (c_void_p,)
+        self.close.restype = self.profile.restype = None
+        self.error.argtypes = self.counters.argtypes = (c_void_p,)
+        self.error.restype = c_char_p
+        self.profile.argtypes = (c_void_p, c_int)
+        self.counters.restype = POINTER(Counter)
+        self.memory.restype = c_int64
+        self.checksum.restype = c_uint64
+        describe.restype = POINTER(Info)
+        self.info = Info.from_address(ctypes.addressof(describe().contents))
+        if self.info.abi != ABI:
+            facts = (("found", self.info.abi), ("known", ABI))
+            raise RunError("E0502", "the program has another C interface", facts, "compile again")
+
+    def open_session(self, weights: Place | None, threads: int) -> c_void_p:
+        """Map the weights and open a session; E0506 or E0516 when that fails."""
+        session = c_void_p()
+        path = None if weights is None else _path_of(weights.file).encode()
+        offset = 0 if weights is None else weights.offset
+        if self.open(path, offset, threads, byref(session)):
+            raise self.failure(None)
+        return session
+
+    def failure(self, session: c_void_p | None) -> RunError:
+        """Return the last failure of a session, or of ``open``."""
+        return RunError.from_text(self.error(session).decode("utf-8", "replace"))
+
+
+def _load(code: bytes) -> ctypes.CDLL:
+    """Load ``code`` without leaving a file behind: from memory where Linux has that.
+
+    The descriptor stays open for the life of the process: the linker knows a library by its path,
+    and would give the next one with this number the old code.
+    """
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("tapeout", os.MFD_CLOEXEC)
+        _write_all(file, code)
+        return ctypes.CDLL(_path_of(file))
+    file, path = tempfile.mkstemp(suffix=".so")
+    try:
+        _write_all(file, code)
+        return ctypes.CDLL(path)
+    finally:
+        os.close(file)
+        os.unlink(path)
+
+
+def _path_of(file: int) -> str:
+    """Return a path that opens what the descriptor ``file`` has open."""
+    return f"/proc/self/fd/{file}" if os.path.exists("/proc/self/fd") else f"/dev/fd/{file}"
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

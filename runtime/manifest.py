@@ -1,0 +1,229 @@
+"""``manifest.json``: what an artifact holds, takes, gives and was measured to be.
+
+Plain frozen dataclasses with hand-written reading: a manifest is untrusted, and reading it is on
+the way from process start to the first output.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar, cast
+
+from tapeout.runtime.errors import RunError
+
+SCHEMA = 1
+NAME = "manifest.json"
+WEIGHTS = "weights.bin"
+DTYPES = (
+    *("f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"),
+    *("f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f8e8m0"),
+)
+"""Element types, in the order of ``tapeout_dtype`` in ``c/tapeout.h``, which counts from 1."""
+
+Size = int | str
+"""A fixed size, or an expression of symbols in Python's syntax: ``"2*S + 1"``."""
+
+T = TypeVar("T")
+Encoded = bytes  # within a class with a field `bytes`, the plain name is that field
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A size that the inputs decide, in ``lo..hi``, both allowed."""
+
+    name: str
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input, output or state: ``shape`` holds sizes and expressions of symbols."""
+
+    name: str
+    dtype: str
+    shape: tuple[Size, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """One built form of the program: needs ``machine`` (as ``uname -m``) and CPU ``features``.
+
+    ``features`` are Linux's own names (``avx512_vnni``, ``asimddp``); several forms stand best
+    first, and the loader takes the first that fits.
+    """
+
+    device: str
+    machine: str
+    features: tuple[str, ...]
+    file: str
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel, in the order of the profile counters: what one run of it costs."""
+
+    name: str
+    flops: Size = 0
+    bytes: Size = 0
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How far ``output`` is from the reference, by ``metric``, and how that was found out."""
+
+    output: str
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class File:
+    """Size and SHA-256 of one file; the weights have a fast checksum too (``c/checksum.c``)."""
+
+    bytes: int
+    sha256: str
+    checksum: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that stands in ``manifest.json``; ``write`` fills in ``files``."""
+
+    model: str
+    target: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    code: tuple[Code, ...] = ()
+    symbols: tuple[Symbol, ...] = ()
+    states: tuple[Port, ...] = ()
+    buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    kernels: tuple[Kernel, ...] = ()
+    flops: Size = 0
+    bytes: Size = 0
+    arena_bytes: Size = 0
+    accuracy: tuple[Accuracy, ...] = ()
+    generator: str = ""
+    files: Mapping[str, File] = field(default_factory=dict[str, File])
+    schema: int = SCHEMA
+
+    def to_json(self) -> Encoded:
+        """Return the text of ``manifest.json``: keys sorted, one byte string per manifest."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+    @staticmethod
+    def from_json(text: Encoded) -> "Manifest":
+        """Read a manifest; E0502 when it is malformed or of another schema."""
+        try:
+            tree: object = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _malformed("it is not JSON", error) from None
+        row = _Row(tree, NAME)
+        if (schema := row.get("schema", int)) != SCHEMA:
+            raise RunError(
+                "E0502",
+                "the artifact was written for another version of the runtime",
+                (("schema", schema), ("known", SCHEMA)),
+                "compile the model again, or install the tapeout that compiled it",
+            )
+        return _manifest(row)
+
+
+def _manifest(row: "_Row") -> Manifest:
+    return Manifest(
+        model=row.get("model", str),
+        target=row.get("target", str),
+        inputs=row.each("inputs", _port),
+        outputs=row.each("outputs", _port),
+        code=row.each("code", _code),
+        symbols=row.each("symbols", _symbol),
+        states=row.each("states", _port),
+        buckets={k: row.child("buckets").list(k, int) for k in row.child("buckets").tree},
+        kernels=row.each(
+            "kernels", lambda r: Kernel(r.get("name", str), r.size("flops"), r.size("bytes"))
+        ),
+        flops=row.size("flops"),
+        bytes=row.size("bytes"),
+        arena_bytes=row.size("arena_bytes"),
+        accuracy=row.each("accuracy", _accuracy),
+        generator=row.get("generator", str),
+        files={name: _file(row.child("files").child(name)) for name in row.child("files").tree},
+    )
+
+
+def _port(row: "_Row") -> Port:
+    dtype = row.get("dtype", str)
+    if dtype not in DTYPES:
+        raise _malformed(f"{row.where} has the unknown element type '{dtype}'")
+    return Port(row.get("name", str), dtype, row.list("shape", (int, str)))
+
+
+def _symbol(row: "_Row") -> Symbol:
+    return Symbol(row.get("name", str), row.get("lo", int), row.get("hi", int))
+
+
+def _code(row: "_Row") -> Code:
+    return Code(
+        row.get("device", str),
+        row.get("machine", str),
+        row.list("features", str),
+        row.get("file", str),
+    )
+
+
+def _accuracy(row: "_Row") -> Accuracy:
+    value = float(row.get("value", (int, float)))
+    return Accuracy(row.get("output", str), row.get("metric", str), value, row.get("source", str))
+
+
+def _file(row: "_Row") -> File:
+    size, digest = row.get("bytes", int), row.get("sha256", str)
+    if size < 0 or len(digest) != 64:
+        raise _malformed(f"{row.where} has no valid size and SHA-256")
+    return File(size, digest, row.get("checksum", str))
+
+
+class _Row:
+    """One JSON object on the way in, and where it stands, for the message."""
+
+    def __init__(self, tree: object, where: str) -> None:
+        if not isinstance(tree, dict):
+            raise _malformed(f"{where} is not an object")
+        self.tree = cast("dict[str, object]", tree)
+        self.where = where
+
+    def get(self, key: str, kind: type[T] | tuple[type[T], ...]) -> T:
+        """Return ``tree[key]``, which must be a ``kind``; a bool is no int here."""
+        return _checked(self.tree.get(key), kind, f"{self.where}.{key}")
+
+    def size(self, key: str) -> Size:
+        """Return a size: a number or an expression."""
+        return self.get(key, (int, str))
+
+    def list(self, key: str, kind: type[T] | tuple[type[T], ...]) -> tuple[T, ...]:
+        """Return a list of ``kind``."""
+        where = f"{self.where}.{key}"
+        items = cast("list[object]", _checked(self.tree.get(key), list, where))
+        return tuple(_checked(item, kind, where) for item in items)
+
+    def child(self, key: str) -> "_Row":
+        """Return the object under ``key``."""
+        return _Row(self.tree.get(key), f"{self.where}.{key}")
+
+    def each(self, key: str, read: "Callable[[_Row], T]") -> tuple[T, ...]:
+        """Read each object of a list."""
+        where = f"{self.where}.{key}"
+        items = cast("list[object]", _checked(self.tree.get(key), list, where))
+        return tuple(read(_Row(item, f"{where}[{i}]")) for i, item in enumerate(items))
+
+
+def _checked(value: object, kind: type[T] | tuple[type[T], ...], where: str) -> T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _malformed(f"{where} is missing or of the wrong kind")
+    return value
+
+
+def _malformed(why: str, error: object = None) -> RunError:
+    facts = [("why", why), *([("error", error)] if error else [])]
+    return RunError("E0502", "the artifact's manifest is malformed", facts, "compile again")

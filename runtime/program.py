@@ -1,0 +1,309 @@
+"""Load a compiled program and run it on numpy arrays."""
+
+import os
+from collections.abc import Callable, Mapping
+from ctypes import memmove
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+
+from tapeout.runtime import cpu
+from tapeout.runtime.archive import Archive, changed
+from tapeout.runtime.dtypes import CODES, numpy_dtypes
+from tapeout.runtime.errors import RunError
+from tapeout.runtime.library import Library, Tensor
+from tapeout.runtime.manifest import WEIGHTS, Manifest, Port
+from tapeout.runtime.profile import KernelTime, kernel_times
+from tapeout.runtime.tensors import (
+    Array,
+    Shape,
+    dense,
+    not_dense,
+    set_shape,
+    wrong_dtype,
+    wrong_names,
+)
+
+Arrays = dict[str, Array]
+
+SHAPES_KEPT = 64
+"""Input shapes whose output shapes are remembered."""
+
+
+def load(
+    path: str | os.PathLike[str],
+    threads: int | None = None,
+    verify: bool | Literal["full"] = True,
+) -> "Program":
+    """Load the artifact at ``path``, file or folder, for this machine; E05xx when it is refused.
+
+    ``threads``: one per CPU that this process may use when None. ``verify``: compare every file
+    with the manifest, the weights by their checksum; ``"full"``: the weights by SHA-256 too;
+    False: only sizes. Why: see runtime/README.md.
+    """
+    archive = Archive(path)
+    try:
+        return Program(archive, threads or 0, verify)
+    finally:
+        archive.close()
+
+
+class Program:
+    """A loaded program. Threads may share one: its calls take turns."""
+
+    def __init__(self, archive: Archive, threads: int, verify: bool | Literal["full"]) -> None:
+        """Use :func:`load`."""
+        self.manifest: Manifest = archive.manifest
+        self.device, self._library = _load_code(archive, verify)
+        weights = archive.places.get(WEIGHTS)
+        self._session = self._library.open_session(weights, threads)
+        self._lock = Lock()
+        self._in = (Tensor * len(self.inputs))()
+        self._out = (Tensor * len(self.outputs))()
+        self._in_shapes: list[Shape | None] = [None] * len(self.inputs)
+        self._out_shapes: dict[tuple[Shape, ...], tuple[Shape | None, ...]] = {}
+        self._in_dtypes = [numpy_dtypes(port.dtype) for port in self.inputs]
+        self._out_dtypes = [numpy_dtypes(port.dtype)[0] for port in self.outputs]
+        for tensor, port in zip(self._in, self.inputs, strict=True):
+            tensor.dtype = CODES[port.dtype]
+        try:
+            self._check_tables()
+            if verify and weights is not None:
+                self._check_weights(archive)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """Name, element type and shape of each input."""
+        return self.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """Name, element type and shape of each output."""
+        return self.manifest.outputs
+
+    def run(self, inputs: Mapping[str, Any]) -> Arrays:
+        """Run once; ``inputs`` maps each input's name to an array or a DLPack object.
+
+        Nothing is copied but inputs that are not dense, and outputs whose size depends on data.
+        Errors: E0510 to E0518.
+        """
+        with self._lock:
+            arrays = self._set_inputs(inputs)
+            results = self._new_outputs(arrays)
+            self._call()
+            return self._finish(results)
+
+    def bind(
+        self, inputs: Mapping[str, Any], outputs: Mapping[str, Array] | None = None
+    ) -> Callable[[], Arrays]:
+        """Return a call that runs on the same buffers every time: the fastest way to run.
+
+        Write new values into the input arrays in place, call, and read the output arrays, which
+        are made here unless they are given. Inputs must be dense arrays.
+        """
+        with self._lock:
+            arrays = self._set_inputs(inputs)
+            for name, array in zip((p.name for p in self.inputs), arrays, strict=True):
+                if array is not inputs[name]:
+                    raise not_dense("input", name)
+            results = dict(outputs) if outputs else self._known_outputs(arrays)
+            self._set_outputs(results)
+            ins = type(self._in).from_buffer_copy(self._in)
+            outs = type(self._out).from_buffer_copy(self._out)
+        return self._bound(ins, outs, arrays, results)
+
+    def profile(self, inputs: Mapping[str, Any], runs: int = 1) -> tuple[KernelTime, ...]:
+        """Run ``runs`` times and return each kernel's calls, time, and modelled work."""
+        with self._lock:
+            arrays = self._set_inputs(inputs)
+            library, session = self._library, self._session
+            library.profile(session, 1)
+            try:
+                for _ in range(runs):
+                    results = self._new_outputs(arrays)
+                    self._call()
+                    self._finish(results)
+            finally:
+                library.profile(session, 0)
+            symbols = _symbol_values(self.manifest, arrays)
+            return kernel_times(self.manifest.kernels, library.counters(session), symbols)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of working memory held now; the weights are mapped and not counted."""
+        with self._lock:
+            self._check_open()
+            return self._library.memory(self._session)
+
+    def close(self) -> None:
+        """Free threads, memory and mapping; a later call is E0518."""
+        with self._lock:
+            if self._session:
+                self._library.close(self._session)
+                self._session.value = None
+
+    def __enter__(self) -> "Program":
+        """Return the program itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the program."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Close a program that nobody holds any more."""
+        # A program that was refused half-way has no session; one being collected has no callers.
+        if getattr(self, "_session", None):
+            self._library.close(self._session)
+
+    def _check_tables(self) -> None:
+        """The library and the manifest must tell of the same program; E0503."""
+        manifest, info = self.manifest, self._library.info
+        weights = manifest.files[WEIGHTS].bytes if WEIGHTS in manifest.files else 0
+        told = (len(manifest.inputs), len(manifest.outputs), len(manifest.kernels), weights)
+        built = (info.inputs, info.outputs, info.kernels, info.weights_bytes)
+        if told != built:
+            raise changed("", "code", "inputs, outputs, kernels, weights", told, built)
+
+    def _check_weights(self, archive: Archive) -> None:
+        found = f"{self._library.checksum(self._session):016x}"
+        expected = self.manifest.files[WEIGHTS].checksum
+        if found != expected:
+            raise changed(archive.path, WEIGHTS, "checksum", expected, found)
+
+    def _check_open(self) -> None:
+        if not self._session:
+            raise RunError("E0518", "the program is closed", fix="load it again")
+
+    def _call(self) -> None:
+        if self._library.run(self._session, self._in, self._out):
+            raise self._library.failure(self._session)
+
+    def _set_inputs(self, inputs: Mapping[str, Any]) -> list[Array]:
+        self._check_open()
+        if len(inputs) != len(self.inputs):
+            raise wrong_names("input", self.inputs, inputs)
+        arrays: list[Array] = []
+        for i, port in enumerate(self.inputs):
+            try:
+                array = dense(inputs[port.name])
+            except KeyError:
+                raise wrong_names("input", self.inputs, inputs) from None
+            if array.dtype not in self._in_dtypes[i]:
+                raise wrong_dtype("input", port, array)
+            tensor = self._in[i]
+            tensor.data = array.__array_interface__["data"][0]
+            if array.shape != self._in_shapes[i]:
+                set_shape(tensor, array.shape)
+                self._in_shapes[i] = array.shape
+            arrays.append(array)
+        return arrays
+
+    def _shapes(self, arrays: list[Array]) -> tuple[Shape | None, ...]:
+        """The shape of every output, None where only a run can tell."""
+        key = tuple([array.shape for array in arrays])
+        shapes = self._out_shapes.get(key)
+        if shapes is None:
+            shapes = self._ask_shapes()
+            if len(self._out_shapes) >= SHAPES_KEPT:
+                self._out_shapes.clear()
+            self._out_shapes[key] = shapes
+        return shapes
+
+    def _ask_shapes(self) -> tuple[Shape | None, ...]:
+        if self._library.output_shapes(self._session, self._in, self._out):
+            raise self._library.failure(self._session)
+        dims = [tuple(tensor.dims[: tensor.rank]) for tensor in self._out]
+        return tuple(None if -1 in shape else shape for shape in dims)
+
+    def _new_outputs(self, arrays: list[Array]) -> list[Array | None]:
+        results: list[Array | None] = []
+        for shape, dtype, tensor in zip(
+            self._shapes(arrays), self._out_dtypes, self._out, strict=True
+        ):
+            result = None if shape is None else np.empty(shape, dtype)
+            tensor.data = None if result is None else result.__array_interface__["data"][0]
+            if shape is not None:
+                set_shape(tensor, shape)
+            results.append(result)
+        return results
+
+    def _finish(self, results: list[Array | None]) -> Arrays:
+        """Name the outputs; those that the session holds are copied, for its next call."""
+        outputs: Arrays = {}
+        for i, (port, result) in enumerate(zip(self.outputs, results, strict=True)):
+            if result is None:
+                tensor = self._out[i]
+                result = np.empty(tuple(tensor.dims[: tensor.rank]), self._out_dtypes[i])
+                memmove(result.__array_interface__["data"][0], tensor.data, result.nbytes)
+            outputs[port.name] = result
+        return outputs
+
+    def _known_outputs(self, arrays: list[Array]) -> Arrays:
+        outputs: Arrays = {}
+        shapes = self._shapes(arrays)
+        for port, shape, dtype in zip(self.outputs, shapes, self._out_dtypes, strict=True):
+            if shape is None:
+                raise RunError(
+                    "E0515",
+                    f"the size of output '{port.name}' depends on data",
+                    (("shape", port.shape),),
+                    "give bind an array with room enough, or use run",
+                )
+            outputs[port.name] = np.empty(shape, dtype)
+        return outputs
+
+    def _set_outputs(self, outputs: Mapping[str, Array]) -> None:
+        if set(outputs) != {port.name for port in self.outputs}:
+            raise wrong_names("output", self.outputs, outputs)
+        for tensor, port in zip(self._out, self.outputs, strict=True):
+            array = outputs[port.name]
+            if array.dtype not in numpy_dtypes(port.dtype):
+                raise wrong_dtype("output", port, array)
+            if not (array.flags.carray):
+                raise not_dense("output", port.name)
+            tensor.data = array.__array_interface__["data"][0]
+            set_shape(tensor, array.shape)
+
+    def _bound(
+        self, ins: object, outs: object, arrays: list[Array], results: Arrays
+    ) -> Callable[[], Arrays]:
+        run, session, lock = self._library.run, self._session, self._lock
+
+        def call(_keep: object = (self, arrays)) -> Arrays:
+            with lock:
+                if not session:
+                    self._check_open()
+                if run(session, ins, outs):
+                    raise self._library.failure(session)
+            return results
+
+        return call
+
+
+def _load_code(archive: Archive, verify: bool | str) -> tuple[str, Library]:
+    """Verify every file but the weights, and load the form that fits this CPU."""
+    manifest = archive.manifest
+    form = cpu.choose(manifest.code, cpu.machine(), cpu.features())
+    if form.file not in manifest.files:
+        raise changed(archive.path, form.file, "present", True, False)
+    if verify == "full":
+        archive.verify(manifest.files)
+    elif verify:
+        archive.verify(name for name in manifest.files if name not in (WEIGHTS, form.file))
+    code = archive.read_verified(form.file) if verify else archive.read(form.file)
+    return form.device, Library(code, form.file)
+
+
+def _symbol_values(manifest: Manifest, arrays: list[Array]) -> dict[str, int]:
+    """What each symbol was in a run: the size of the axis of that name."""
+    return {
+        size: found
+        for port, array in zip(manifest.inputs, arrays, strict=True)
+        for size, found in zip(port.shape, array.shape, strict=True)
+        if isinstance(size, str)
+    }
