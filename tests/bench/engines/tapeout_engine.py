@@ -1,0 +1,37 @@
+"""This project: compiled ahead of time, loaded by the runtime alone."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+import tapeout
+
+from .base import Arrays, Session
+
+
+class _Session:
+    def __init__(self, artifact: Path, threads: int) -> None:
+        self.program = tapeout.load(artifact, threads=threads)
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        return self.program.run(dict(inputs))
+
+    def bind(self, inputs: Arrays) -> Callable[[], object]:
+        return self.program.bind(dict(inputs), self.program.run(dict(inputs)))
+
+
+class _Tapeout:
+    def version(self) -> str:
+        return tapeout.__version__
+
+    def prepare(self, model: Path, dims: Mapping[str, tuple[int, int]], output: Path) -> Path:
+        artifact = output.with_suffix(".tapeout")
+        tapeout.compile(model, target="cpu", dims=dict(dims), output=artifact)
+        return artifact
+
+    def load(self, prepared: Path, threads: int) -> Session:
+        return _Session(prepared, threads)
+
+
+ENGINE = _Tapeout()

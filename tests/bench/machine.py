@@ -1,0 +1,74 @@
+"""The machine: its CPUs, its name, and its measured ceilings."""
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What ``ceilings.c`` measured with a number of threads, all of them together."""
+
+    threads: int
+    fma_gflops: float
+    read_gb_s: float
+
+
+def cores() -> list[int]:
+    """Return one CPU of every physical core that this process may use, last ones first.
+
+    Interrupts and other people's processes tend to sit on the first.
+    """
+    allowed = os.sched_getaffinity(0)
+    firsts: dict[str, int] = {}
+    for cpu in sorted(allowed):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        key = siblings.read_text().strip() if siblings.exists() else str(cpu)
+        firsts.setdefault(key, cpu)
+    return sorted(firsts.values(), reverse=True)
+
+
+def cpu_model() -> str:
+    """Return what the kernel calls this CPU, with its family and model numbers."""
+    facts: dict[str, str] = {}
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    name = facts.get("model name", platform.machine())
+    numbers = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
+    return f"{name} ({numbers}, {len(cores())} cores)"
+
+
+def measure_ceilings(threads: tuple[int, ...]) -> dict[int, Ceilings]:
+    """Build and run ``ceilings.c`` on the cores that the engines get, for each thread count."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "ceilings"
+        source = Path(__file__).with_name("ceilings.c")
+        flags = ["-O3", "-march=native", "-pthread", "-o", str(program)]
+        subprocess.run([os.environ.get("CC", "cc"), *flags, str(source)], check=True)
+        return {n: _measure(program, n) for n in threads}
+
+
+def _measure(program: Path, threads: int) -> Ceilings:
+    cpus = cores()[:threads]
+    answer = subprocess.run(
+        [str(program), str(threads)],
+        check=True,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+    )
+    return Ceilings(threads, **json.loads(answer.stdout))
+
+
+def best_of(first: Ceilings, second: Ceilings) -> Ceilings:
+    """Return the higher of two measurements: a ceiling is what was reached at least once."""
+    return Ceilings(
+        first.threads,
+        max(first.fma_gflops, second.fma_gflops),
+        max(first.read_gb_s, second.read_gb_s),
+    )

@@ -1,0 +1,77 @@
+"""The result of a run: what was measured, when, on which machine, under which ceilings."""
+
+import datetime
+import importlib.metadata
+import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from machine import Ceilings, best_of, cpu_model, measure_ceilings
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+PACKAGES = ("tapeout", "onnxruntime", "openvino", "numpy", "torch", "transformers")
+
+
+@dataclass
+class Report:
+    """Collects the parts of one run; ceilings are measured at its begin and at its end."""
+
+    ceilings: dict[int, Ceilings]
+    parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
+
+    @staticmethod
+    def begin(threads: tuple[int, ...]) -> "Report":
+        """Measure the ceilings a first time."""
+        with note("the machine's ceilings"):
+            return Report(measure_ceilings(threads))
+
+    def end(self) -> dict[int, Ceilings]:
+        """Measure the ceilings again, print and return the better ones."""
+        with note("the machine's ceilings"):
+            again = measure_ceilings(tuple(self.ceilings))
+        self.ceilings = {n: best_of(self.ceilings[n], again[n]) for n in again}
+        for n, top in self.ceilings.items():
+            speeds = f"{top.fma_gflops:.1f} GFLOP/s f32 FMA, {top.read_gb_s:.1f} GB/s read"
+            console().print(f"ceilings with {n} threads: {speeds}")
+        return self.ceilings
+
+    def add(self, part: str, rows: "Sequence[DataclassInstance]") -> None:
+        """Keep the rows of one part."""
+        self.parts[part] = [asdict(row) for row in rows]
+
+    def finish(self, path: Path | None, failures: list[str]) -> int:
+        """Write the results, tell what failed, and return the exit status."""
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self._tree(failures), indent=1) + "\n")
+        for failure in failures:
+            console().print(f"[red]failed[/]: {failure}", markup=True, highlight=False)
+        return 1 if failures else 0
+
+    def _tree(self, failures: list[str]) -> dict[str, Any]:
+        return {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "cpu": cpu_model(),
+            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "ceilings": [asdict(top) for top in self.ceilings.values()],
+            "failures": failures,
+            **self.parts,
+        }
+
+
+def console() -> Console:
+    """Return a console that is wide enough for the tables, even into a pipe."""
+    return Console(width=max(Console().width, 130))
+
+
+@contextmanager
+def note(text: str) -> Generator[None]:
+    """Say on a terminal what is being done."""
+    with Console(stderr=True).status(text):
+        yield

@@ -1,0 +1,105 @@
+"""The long-lived process of one engine: obeys lines of JSON on stdin, answers lines on stdout.
+
+    {"do": "prepare", "model", "dims", "output"}  ->  {"path", "seconds"}
+    {"do": "load", "path", "inputs", "threads", "bound"}  ->  {"version", "seconds", "rss_bytes"}
+    {"do": "outputs", "file"}    ->  {}           writes every output to an npz file
+    {"do": "measure", "seconds"} ->  {"samples"}  seconds per call, after one call to warm up
+    {"do": "rss"}                ->  {"baseline_bytes", "peak_bytes"}
+
+A failure is answered with {"error": text}.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SHORTEST_SAMPLE_SECONDS = 1e-3
+"""Shorter calls are timed several at a time, so that reading the clock does not count."""
+
+
+class Worker:
+    """One engine, at most one loaded model."""
+
+    def __init__(self, name: str) -> None:
+        from engines import engine
+
+        self.baseline_bytes = _peak_bytes()
+        self.engine = engine(name)
+        self.call: Callable[[], object] | None = None
+
+    def prepare(self, model: str, dims: dict[str, tuple[int, int]], output: str) -> dict[str, Any]:
+        start = time.perf_counter()
+        path = self.engine.prepare(Path(model), dims, Path(output))
+        return {"path": str(path), "seconds": time.perf_counter() - start}
+
+    def load(self, path: str, inputs: str, threads: int, bound: bool) -> dict[str, Any]:
+        with np.load(inputs) as arrays:
+            self.inputs = {name: arrays[name] for name in arrays.files}
+        start = time.perf_counter()
+        self.session = self.engine.load(Path(path), threads)
+        seconds = time.perf_counter() - start
+        run, held = self.session.run, self.inputs
+        self.call = self.session.bind(held) if bound else lambda: run(held)
+        return {"version": self.engine.version(), "seconds": seconds}
+
+    def outputs(self, file: str) -> dict[str, Any]:
+        np.savez(file, allow_pickle=False, **self.session.run(self.inputs))
+        return {}
+
+    def measure(self, seconds: float) -> dict[str, Any]:
+        assert self.call is not None, "load comes before measure"
+        return {"samples": samples(self.call, seconds)}
+
+    def rss(self) -> dict[str, Any]:
+        return {"baseline_bytes": self.baseline_bytes, "peak_bytes": _peak_bytes()}
+
+
+def samples(call: Callable[[], object], seconds: float) -> list[float]:
+    """Call for about ``seconds`` after one call to warm up; return seconds per call."""
+    one = _timed(call, 1)
+    repeats = max(1, round(SHORTEST_SAMPLE_SECONDS / one))
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        taken.append(_timed(call, repeats))
+    return taken
+
+
+def _timed(call: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def _peak_bytes() -> int:
+    """Return this program's highest resident size (``ru_maxrss`` would count its parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def main(name: str, cpus: str) -> None:
+    """Serve until stdin ends, on the given CPUs only."""
+    os.sched_setaffinity(0, map(int, cpus.split(",")))
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what an engine prints must not look like an answer
+    worker: Worker | None = None
+    for line in sys.stdin:
+        request: dict[str, Any] = json.loads(line)
+        try:
+            worker = worker or Worker(name)
+            answer = getattr(worker, request.pop("do"))(**request)
+        except Exception:  # the other side reports it with the engine's name
+            answer = {"error": traceback.format_exc()}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
