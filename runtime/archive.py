@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.manifest import NAME, Manifest
@@ -14,8 +14,7 @@ MAX_NAME = 200
 HASH_CHUNK = 4 << 20
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """``bytes`` bytes from ``offset`` of the open ``file`` (a descriptor)."""
 
     file: int

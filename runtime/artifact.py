@@ -9,7 +9,6 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Literal
@@ -75,7 +74,7 @@ def write(
         check_name(name)
     assert NAME not in files, "the manifest is written by this function"
     views = {name: _view(files[name]) for name in sorted(files)}
-    full = replace(manifest, files={name: _describe(name, v) for name, v in views.items()})
+    full = manifest._replace(files={name: _describe(name, v) for name, v in views.items()})
     contents = {NAME: memoryview(full.to_json()), **views}
     if format == "dir":
         _write_folder(Path(path), contents)

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import tempfile
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int32, c_int64, c_uint64, c_void_p
 
 from tapeout.runtime.archive import Place
@@ -102,6 +101,8 @@ def _load(code: bytes) -> ctypes.CDLL:
         file = os.memfd_create("tapeout", os.MFD_CLOEXEC)
         _write_all(file, code)
         return ctypes.CDLL(_path_of(file))
+    import tempfile  # slow to import, and rarely needed
+
     file, path = tempfile.mkstemp(suffix=".so")
     try:
         _write_all(file, code)

@@ -1,13 +1,12 @@
 """``manifest.json``: what an artifact holds, takes, gives and was measured to be.
 
-Plain frozen dataclasses with hand-written reading: a manifest is untrusted, and reading it is on
-the way from process start to the first output.
+Named tuples with hand-written reading: a manifest is untrusted, and this module is on the way from
+process start to the first output, where a dataclass costs half a millisecond each to define.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from tapeout.runtime.errors import RunError
 
@@ -27,8 +26,7 @@ T = TypeVar("T")
 Encoded = bytes  # within a class with a field `bytes`, the plain name is that field
 
 
-@dataclass(frozen=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A size that the inputs decide, in ``lo..hi``, both allowed."""
 
     name: str
@@ -36,8 +34,7 @@ class Symbol:
     hi: int
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(NamedTuple):
     """An input, output or state: ``shape`` holds sizes and expressions of symbols."""
 
     name: str
@@ -45,8 +42,7 @@ class Port:
     shape: tuple[Size, ...]
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
     """One built form of the program: needs ``machine`` (as ``uname -m``) and CPU ``features``.
 
     ``features`` are Linux's own names (``avx512_vnni``, ``asimddp``); several forms stand best
@@ -59,8 +55,7 @@ class Code:
     file: str
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(NamedTuple):
     """One kernel, in the order of the profile counters: what one run of it costs."""
 
     name: str
@@ -68,8 +63,7 @@ class Kernel:
     bytes: Size = 0
 
 
-@dataclass(frozen=True)
-class Accuracy:
+class Accuracy(NamedTuple):
     """How far ``output`` is from the reference, by ``metric``, and how that was found out."""
 
     output: str
@@ -78,8 +72,7 @@ class Accuracy:
     source: str
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """Size and SHA-256 of one file; the weights have a fast checksum too (``c/checksum.c``)."""
 
     bytes: int
@@ -87,8 +80,7 @@ class File:
     checksum: str = ""
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """Everything that stands in ``manifest.json``; ``write`` fills in ``files``."""
 
     model: str
@@ -98,19 +90,19 @@ class Manifest:
     code: tuple[Code, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     states: tuple[Port, ...] = ()
-    buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    buckets: Mapping[str, tuple[int, ...]] = {}
     kernels: tuple[Kernel, ...] = ()
     flops: Size = 0
     bytes: Size = 0
     arena_bytes: Size = 0
     accuracy: tuple[Accuracy, ...] = ()
     generator: str = ""
-    files: Mapping[str, File] = field(default_factory=dict[str, File])
+    files: Mapping[str, File] = {}
     schema: int = SCHEMA
 
     def to_json(self) -> Encoded:
         """Return the text of ``manifest.json``: keys sorted, one byte string per manifest."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        return (json.dumps(_tree(self), indent=1, sort_keys=True) + "\n").encode()
 
     @staticmethod
     def from_json(text: Encoded) -> "Manifest":
@@ -128,6 +120,19 @@ class Manifest:
                 "compile the model again, or install the tapeout that compiled it",
             )
         return _manifest(row)
+
+
+def _tree(value: object) -> object:
+    """Named tuples as JSON objects, other tuples as lists."""
+    if isinstance(value, Mapping):
+        rows = cast("Mapping[str, object]", value)
+        return {key: _tree(item) for key, item in rows.items()}
+    if isinstance(value, tuple):
+        items = cast("tuple[object, ...]", value)
+        names: tuple[str, ...] | None = getattr(items, "_fields", None)
+        parts = [_tree(item) for item in items]
+        return parts if names is None else dict(zip(names, parts, strict=True))
+    return value
 
 
 def _manifest(row: "_Row") -> Manifest:

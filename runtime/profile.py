@@ -1,15 +1,13 @@
 """Time and modelled work of each kernel."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.manifest import Kernel, Size
 
 
-@dataclass(frozen=True)
-class KernelTime:
+class KernelTime(NamedTuple):
     """What ``calls`` runs of one kernel took, measured, and what one costs by the cost model."""
 
     name: str

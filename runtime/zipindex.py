@@ -7,7 +7,7 @@ duplicate entries). Nothing is unpacked; ranges of the file come back.
 
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tapeout.runtime.errors import RunError
 
@@ -21,8 +21,7 @@ MAX_ENTRIES = 4096
 MAX_DIRECTORY = 4 << 20
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One stored file: its bytes are ``[offset, offset + bytes)`` of the zip."""
 
     name: str

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def mlp_reference() -> Callable[[np.ndarray], np.ndarray]:
 def artifact(build: Build, tmp_path: Path) -> Callable[..., Path]:
     """``artifact("mlp", format="dir")``: a model built for this machine and packed."""
 
-    def pack(model: str, format: str = "file") -> Path:
+    def pack(model: str, format: Literal["file", "dir"] = "file") -> Path:
         path = tmp_path / f"{model}.{format}.tapeout"
         code = Code("generic", cpu.machine(), (), "cpu/generic.so")
         files: dict[str, bytes | Path] = {"cpu/generic.so": build(f"{model}.c")}
@@ -100,8 +101,7 @@ def artifact(build: Build, tmp_path: Path) -> Callable[..., Path]:
         files["src/model.c"] = HERE / "models" / f"{model}.c"
         if model == "mlp":
             files["weights.bin"] = MLP_WEIGHTS.tobytes()
-        manifest = MANIFESTS[model]
-        write(path, Manifest(**{**vars(manifest), "code": (code,)}), files, format)  # type: ignore[arg-type]
+        write(path, MANIFESTS[model]._replace(code=(code,)), files, format)
         return path
 
     return pack

@@ -1,15 +1,11 @@
 """Artifacts of hand-written models, loaded and run."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
 
-from tapeout.runtime.dtypes import numpy_dtypes
-from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import load
 
 Pack = Callable[..., Path]
