@@ -9,7 +9,7 @@ from functools import cache
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin
-from xdsl.ir import Dialect
+from xdsl.ir import Attribute, Dialect
 from xdsl.irdl import IRDLOperation
 
 import tapeout.ir.ops
@@ -34,9 +34,9 @@ def operators() -> dict[str, type[IRDLOperation]]:
 def dialect() -> Dialect:
     """The dialect with all operators, the tensor type and the attributes."""
     attributes = [
-        types.TensorType,
-        *(types.IntAttr, types.FloatAttr, types.FlagAttr, types.StrAttr, types.IntsAttr),
-        *(types.StrsAttr, types.DTypeAttr, types.ExprsAttr, types.ArrayAttr),
+        value
+        for value in vars(types).values()
+        if isinstance(value, type) and issubclass(value, Attribute) and hasattr(value, "name")
     ]
     return Dialect("nn", list(operators().values()), attributes)
 

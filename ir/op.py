@@ -9,6 +9,13 @@ one calling convention, operands by position and properties by name, in native P
 
 A variadic operand arrives as a tuple, an absent optional one as None. Symbolic expressions in
 properties reach ``infer`` as they are and ``reference`` as integers.
+
+``DECIDES`` names the properties that hold one bare symbol each whose value this operator's data
+decides: ``reference`` gets None for them, and the symbol takes the size of the result.
+
+``decompose(builder)`` inserts simpler operators at the builder's place and returns one value
+per result, which mean the same up to rounding; None where there is no simpler form. It changes
+nothing else: whoever asked replaces the results and erases the operator.
 """
 
 from __future__ import annotations
@@ -16,9 +23,10 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from xdsl.builder import Builder
 from xdsl.ir import Attribute, Data, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -36,6 +44,8 @@ Operand = SSAValue | Sequence[SSAValue] | None
 class NNOp(IRDLOperation, ABC):
     """One coarse tensor operator; see the module for the convention that it follows."""
 
+    DECIDES: ClassVar[tuple[str, ...]] = ()
+
     if TYPE_CHECKING:
         # Each operator has its own signature, which a typed base method would forbid.
         infer: Any
@@ -48,6 +58,10 @@ class NNOp(IRDLOperation, ABC):
             """Floating-point operations; 0 for operators that only move data."""
             return 0
 
+    def decompose(self, builder: Builder) -> Sequence[SSAValue] | None:
+        """Simpler operators for this one; see the module for the contract."""
+        return None
+
     @classmethod
     def make(cls, *operands: Operand, **attrs: Any) -> Self:
         """Build the operator with inferred result types from SSA values and Python values.
@@ -55,7 +69,9 @@ class NNOp(IRDLOperation, ABC):
         Attributes left out take their declared default. Raises CompileError from ``infer``.
         """
         properties = {
-            name: value if isinstance(value, Attribute) else attribute_class(cls, name)(_wrap(value))
+            name: value
+            if isinstance(value, Attribute)
+            else attribute_class(cls, name)(_wrap(value))
             for name, value in attrs.items()
             if value is not None
         }
@@ -70,7 +86,9 @@ class NNOp(IRDLOperation, ABC):
 
     def attrs(self) -> dict[str, Any]:
         """Property values as Python values, defaults included."""
-        own = {n: _unwrap(a) for n, a in self.properties.items() if n in _property_names(type(self))}
+        own = {
+            n: _unwrap(a) for n, a in self.properties.items() if n in _property_names(type(self))
+        }
         return _defaults(type(self)) | own
 
     def arguments(self) -> list[Operand]:

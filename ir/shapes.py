@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tapeout.ir.dtypes import DType
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import ONE, Expr, is_at_least
 from tapeout.ir.types import Spec
@@ -61,3 +62,61 @@ def check_same_dtype(op: str, *values: Spec) -> None:
             [("types", ", ".join(str(v.dtype) for v in values))],
             "convert the operands to one type",
         )
+
+
+def misfit(op: str, *values: tuple[str, Sequence[Expr]], fix: str = "") -> CompileError:
+    """E0209: the shapes of the operands do not go together."""
+    facts = [(name, shape_text(dims)) for name, dims in values]
+    return CompileError("E0209", f"{op}: the shapes do not fit together", facts, fix)
+
+
+def check_rank(op: str, name: str, value: Spec, rank: int) -> None:
+    """E0209 when an operand has another rank."""
+    if value.rank != rank:
+        raise misfit(op, (name, value.dims), fix=f"{name} has {rank} axes")
+
+
+def check_dims(op: str, name: str, have: Sequence[Expr], want: Sequence[Expr]) -> None:
+    """E0209 when two shapes can never be the same."""
+    if len(have) != len(want) or any(map(never_equal, have, want)):
+        raise misfit(op, (name, have), ("expected", want))
+
+
+def check_broadcasts_to(op: str, name: str, have: Sequence[Expr], want: Sequence[Expr]) -> None:
+    """E0209 when ``have`` cannot be repeated to ``want`` without widening it."""
+    tail = want[len(want) - len(have) :] if len(have) <= len(want) else None
+    if tail is None or any(a != 1 and never_equal(a, b) for a, b in zip(have, tail, strict=True)):
+        raise misfit(op, (name, have), ("expected", want))
+
+
+def check_float(op: str, *values: Spec) -> None:
+    """E0210 when an operand is not floating point."""
+    check_kind(op, ("float",), *values)
+
+
+def check_index(op: str, value: Spec) -> None:
+    """E0210 when an operand of indices or lengths is neither i32 nor i64."""
+    if value.dtype.kind != "int" or value.dtype.bits < 32:
+        raise unsupported_type(op, value.dtype, ("i32", "i64"))
+
+
+def check_kind(op: str, kinds: Sequence[str], *values: Spec) -> None:
+    """E0210 when an operand's element type is of no kind in ``kinds``."""
+    for value in values:
+        if value.dtype.kind not in kinds:
+            raise unsupported_type(op, value.dtype, kinds)
+
+
+def unsupported_type(op: str, dtype: DType, kinds: Sequence[str]) -> CompileError:
+    """E0210: the operator has no meaning for this element type."""
+    return CompileError(
+        "E0210",
+        f"{op} has no meaning for element type {dtype}",
+        [("accepted", ", ".join(kinds))],
+        "convert the operand first",
+    )
+
+
+def replaced(dims: Sequence[Expr], axis: int, *sizes: Expr) -> tuple[Expr, ...]:
+    """``dims`` with the one at ``axis`` replaced by ``sizes``."""
+    return (*dims[:axis], *sizes, *dims[axis + 1 :])

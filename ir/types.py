@@ -155,6 +155,13 @@ class IntsAttr(_Json):
 
 
 @irdl_attr_definition
+class FloatsAttr(_Json):
+    """A tuple of floats: scales per axis, constants of activations."""
+
+    name = "nn.floats"
+
+
+@irdl_attr_definition
 class StrsAttr(_Json):
     """A tuple of names."""
 

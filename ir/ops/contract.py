@@ -29,7 +29,7 @@ class MatmulOp(NNOp):
     def infer(a: Spec, b: Spec, *, transpose_b: bool) -> Spec:
         """``[*batch, m, n]``."""
         check_same_dtype("matmul", a, b)
-        assert a.rank >= 2 and b.rank >= 2, "importers lift vectors to matrices"
+        assert min(a.rank, b.rank) >= 2, "importers lift vectors to matrices"
         k, n = reversed(b.dims[-2:]) if transpose_b else b.dims[-2:]
         if never_equal(a.dims[-1], k):
             raise CompileError(
@@ -89,7 +89,12 @@ class ConvOp(NNOp):
         n = len(strides)
         channels = x.dims[-1] if channels_last else x.dims[1]
         fits = x.rank == w.rank == n + 2 and len(pads) == 2 * n and len(dilations) == n
-        if not fits or groups < 1 or never_equal(w.dims[1] * groups, channels) or w.dims[0] % groups != 0:
+        if (
+            not fits
+            or groups < 1
+            or never_equal(w.dims[1] * groups, channels)
+            or w.dims[0] % groups != 0
+        ):
             raise CompileError(
                 "E0207",
                 "conv: channels, groups or ranks do not fit",

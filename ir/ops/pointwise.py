@@ -87,5 +87,3 @@ def _clipped(x: Array, to: DType) -> Array:
     info = ml_dtypes.iinfo(to.numpy) if to.bits < 8 else np.iinfo(to.numpy)
     wide = x.astype(np.float64) if x.dtype.itemsize < 8 else x
     return np.clip(wide, int(info.min), int(info.max))
-
-

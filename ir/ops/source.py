@@ -71,7 +71,9 @@ class IotaOp(NNOp):
     def reference(*, shape: tuple[int, ...], axis: int, dtype: DType) -> Array:
         """Indices broadcast over the other axes."""
         line = np.arange(shape[axis]).astype(dtype.numpy)
-        return np.broadcast_to(line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape)
+        return np.broadcast_to(
+            line.reshape([-1 if i == axis else 1 for i in range(len(shape))]), shape
+        )
 
 
 @irdl_op_definition
@@ -107,5 +109,5 @@ class BindDimsOp(NNOp):
     @staticmethod
     def infer(x: Spec, *, symbols: tuple[Expr, ...]) -> tuple[Spec, ...]:
         """No results."""
-        assert x.dtype is i64 and x.rank == 1, "sizes come as an i64 vector"
+        assert (x.dtype, x.rank) == (i64, 1), "sizes come as an i64 vector"
         return ()

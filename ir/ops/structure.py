@@ -159,5 +159,3 @@ class LoopOp(IRDLOperation):
             regions=[body],
             result_types=[list(results)],
         )
-
-

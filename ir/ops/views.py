@@ -204,5 +204,3 @@ def contiguous_strides(dims: tuple[Expr, ...]) -> tuple[Expr, ...]:
         strides.append(step)
         step = step * dim
     return tuple(reversed(strides))
-
-

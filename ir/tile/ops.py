@@ -78,7 +78,9 @@ class ProgramOp(IRDLOperation):
     body = region_def("single_block")
     traits = traits_def(SymbolOpInterface(), IsolatedFromAbove())
 
-    def __init__(self, name: str, title: str, buffers: Sequence[tuple[str, BufferSpec]], outputs: int):
+    def __init__(
+        self, name: str, title: str, buffers: Sequence[tuple[str, BufferSpec]], outputs: int
+    ):
         super().__init__(
             properties={
                 "sym_name": StringAttr(name),

@@ -1,0 +1,77 @@
+"""Deformable convolution: a convolution whose taps are moved by learnt offsets."""
+
+from xdsl.irdl import (
+    AttrSizedOperandSegments,
+    irdl_op_definition,
+    operand_def,
+    opt_operand_def,
+    prop_def,
+    result_def,
+)
+
+from tapeout.ir.op import NNOp
+from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.shapes import check_dims, check_float, check_rank, check_same_dtype
+from tapeout.ir.types import IntAttr, IntsAttr, Spec, TensorType
+
+
+@irdl_op_definition
+class DeformConvOp(NNOp):
+    """2-D convolution that samples ``x`` bilinearly at tap position plus offset.
+
+    ``x [N, C, H, W]``, ``w [O, C/groups, KH, KW]``, ``offset [N, G*KH*KW*2, OH, OW]`` (row
+    offset, then column offset, per tap of each of the ``offset_groups`` G), ``bias [O]``,
+    ``mask [N, G*KH*KW, OH, OW]`` multiplies each sample. Samples outside ``x`` are 0. Sizes as
+    for ``nn.conv``. Errors: E0203, E0207, E0209, E0210.
+    Source: Zhu et al. 2018, arXiv:1811.11168; ONNX DeformConv-19.
+    """
+
+    name = "nn.deform_conv"
+    x = operand_def(TensorType)
+    w = operand_def(TensorType)
+    offset = operand_def(TensorType)
+    bias = opt_operand_def(TensorType)
+    mask = opt_operand_def(TensorType)
+    strides = prop_def(IntsAttr)
+    pads = prop_def(IntsAttr)
+    dilations = prop_def(IntsAttr)
+    groups = prop_def(IntAttr, IntAttr(1))
+    offset_groups = prop_def(IntAttr, IntAttr(1))
+    y = result_def(TensorType)
+    irdl_options = (AttrSizedOperandSegments(as_property=True),)
+
+    @staticmethod
+    def infer(
+        x: Spec,
+        w: Spec,
+        offset: Spec,
+        bias: Spec | None,
+        mask: Spec | None,
+        *,
+        strides: tuple[int, ...],
+        pads: tuple[int, ...],
+        dilations: tuple[int, ...],
+        groups: int,
+        offset_groups: int,
+    ) -> Spec:
+        """``[N, O, OH, OW]``."""
+        check_float("deform_conv", x)
+        check_same_dtype("deform_conv", x, offset)
+        check_rank("deform_conv", "x", x, 4)
+        y = ConvOp.infer(
+            x,
+            w,
+            bias,
+            strides=strides,
+            pads=pads,
+            dilations=dilations,
+            groups=groups,
+            channels_last=False,
+        )
+        places = w.dims[2] * w.dims[3] * offset_groups
+        want = (x.dims[0], places * 2, *y.dims[2:])
+        check_dims("deform_conv", "offset", offset.dims, want)
+        if mask is not None:
+            check_same_dtype("deform_conv", x, mask)
+            check_dims("deform_conv", "mask", mask.dims, (x.dims[0], places, *y.dims[2:]))
+        return y

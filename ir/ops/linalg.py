@@ -1,0 +1,24 @@
+"""Linear algebra on the last two axes."""
+
+from xdsl.irdl import irdl_op_definition, operand_def, result_def
+
+from tapeout.ir.op import NNOp
+from tapeout.ir.shapes import check_float, misfit, never_equal
+from tapeout.ir.types import Spec, TensorType
+
+
+@irdl_op_definition
+class DetOp(NNOp):
+    """The determinant of each matrix ``[..., n, n]``. Errors: E0209, E0210."""
+
+    name = "nn.det"
+    x = operand_def(TensorType)
+    y = result_def(TensorType)
+
+    @staticmethod
+    def infer(x: Spec) -> Spec:
+        """The leading axes."""
+        check_float("det", x)
+        if x.rank < 2 or never_equal(x.dims[-1], x.dims[-2]):
+            raise misfit("det", ("x", x.dims), fix="the last two sizes are equal")
+        return x.with_dims(x.dims[:-2])

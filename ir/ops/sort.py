@@ -1,0 +1,140 @@
+"""Operators that order or select elements; the size of most results is decided by the data.
+
+``count`` of such an operator is one bare symbol, the size of its result. It gets its value when
+the operator runs, and types after it may use it.
+"""
+
+from typing import ClassVar
+
+from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, result_def
+
+from tapeout.ir.dtypes import f32, i64
+from tapeout.ir.expr import Expr, as_expr, as_symbol
+from tapeout.ir.op import NNOp
+from tapeout.ir.shapes import check_axis, check_dims, check_kind, check_rank, replaced
+from tapeout.ir.types import ExprsAttr, FlagAttr, IntAttr, Spec, TensorType
+
+
+@irdl_op_definition
+class TopKOp(NNOp):
+    """The ``k`` largest (or smallest) along ``axis`` in order, with their i64 indices.
+
+    ``k`` is one expression. Of equal values the one with the lower index comes first; NaN
+    counts as the largest. Errors: E0202, E0210.
+    """
+
+    name = "nn.top_k"
+    x = operand_def(TensorType)
+    k = prop_def(ExprsAttr)
+    axis = prop_def(IntAttr, IntAttr(-1))
+    largest = prop_def(FlagAttr, FlagAttr(True))
+    y = result_def(TensorType)
+    indices = result_def(TensorType)
+
+    @staticmethod
+    def infer(x: Spec, *, k: tuple[Expr, ...], axis: int, largest: bool) -> tuple[Spec, Spec]:
+        """Size ``k`` along the axis, twice."""
+        check_kind("top_k", ("float", "int", "uint"), x)
+        y = x.with_dims(replaced(x.dims, check_axis(axis, x.rank, "top_k"), k[0]))
+        return y, y.with_dtype(i64)
+
+
+@irdl_op_definition
+class NonZeroOp(NNOp):
+    """The places of the elements that are not zero, in row-major order, one column each."""
+
+    name = "nn.non_zero"
+    x = operand_def(TensorType)
+    count = prop_def(ExprsAttr)
+    y = result_def(TensorType)
+    DECIDES: ClassVar[tuple[str, ...]] = ("count",)
+
+    @staticmethod
+    def infer(x: Spec, *, count: tuple[Expr, ...]) -> Spec:
+        """``i64[rank, count]``."""
+        return Spec((as_expr(x.rank), _bare(count)), i64)
+
+
+@irdl_op_definition
+class UniqueOp(NNOp):
+    """The distinct slices of ``x`` along ``axis``, or its distinct elements when absent.
+
+    Results: ``y`` (``count`` along the axis, or ``[count]``), then i64 ``first`` (where each
+    first occurs) ``[count]``, ``inverse`` (which of ``y`` each slice of ``x`` is) and
+    ``counts [count]``. Ascending with ``sorted``, else in order of first occurrence.
+    Errors: E0202.
+    """
+
+    name = "nn.unique"
+    x = operand_def(TensorType)
+    axis = opt_prop_def(IntAttr)
+    sorted = prop_def(FlagAttr, FlagAttr(True))
+    count = prop_def(ExprsAttr)
+    y = result_def(TensorType)
+    first = result_def(TensorType)
+    inverse = result_def(TensorType)
+    counts = result_def(TensorType)
+    DECIDES: ClassVar[tuple[str, ...]] = ("count",)
+
+    @staticmethod
+    def infer(
+        x: Spec, *, axis: int | None, sorted: bool, count: tuple[Expr, ...]
+    ) -> tuple[Spec, Spec, Spec, Spec]:
+        """``y``, ``first``, ``inverse``, ``counts``."""
+        size = _bare(count)
+        number = Spec((size,), i64)
+        if axis is None:
+            return x.with_dims((size,)), number, Spec((x.size,), i64), number
+        place = check_axis(axis, x.rank, "unique")
+        y = x.with_dims(replaced(x.dims, place, size))
+        return y, number, Spec((x.dims[place],), i64), number
+
+
+@irdl_op_definition
+class NmsOp(NNOp):
+    """Non-maximum suppression: greedy choice of boxes that overlap little, per batch and class.
+
+    ``boxes [B, N, 4]`` are ``y1, x1, y2, x2`` (any two opposite corners), or with
+    ``center_point_box`` ``x, y, width, height``; ``scores [B, C, N]``. Rank-0 operands:
+    ``max_per_class`` (i64; 0 chooses none), ``iou`` and ``score`` (f32): a box is chosen if its
+    score is above ``score`` and no chosen one overlaps it by more than ``iou``. Result rows are
+    batch, class and box, by falling score within a class. Errors: E0209, E0210.
+    """
+
+    name = "nn.nms"
+    boxes = operand_def(TensorType)
+    scores = operand_def(TensorType)
+    max_per_class = operand_def(TensorType)
+    iou = operand_def(TensorType)
+    score = operand_def(TensorType)
+    center_point_box = prop_def(FlagAttr, FlagAttr(False))
+    count = prop_def(ExprsAttr)
+    y = result_def(TensorType)
+    DECIDES: ClassVar[tuple[str, ...]] = ("count",)
+
+    @staticmethod
+    def infer(
+        boxes: Spec,
+        scores: Spec,
+        max_per_class: Spec,
+        iou: Spec,
+        score: Spec,
+        *,
+        center_point_box: bool,
+        count: tuple[Expr, ...],
+    ) -> Spec:
+        """``i64[count, 3]``."""
+        check_rank("nms", "boxes", boxes, 3)
+        check_rank("nms", "scores", scores, 3)
+        check_dims("nms", "boxes", boxes.dims, (scores.dims[0], scores.dims[2], as_expr(4)))
+        for name, value in (("max_per_class", max_per_class), ("iou", iou), ("score", score)):
+            check_rank("nms", name, value, 0)
+        assert max_per_class.dtype is i64, "max_per_class is i64"
+        assert iou.dtype is score.dtype is f32, "the thresholds of nms are f32"
+        return Spec((_bare(count), as_expr(3)), i64)
+
+
+def _bare(count: tuple[Expr, ...]) -> Expr:
+    assert len(count) == 1, "count is one expression"
+    assert as_symbol(count[0]) is not None, f"count {count[0]} is not a bare symbol"
+    return count[0]
