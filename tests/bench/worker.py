@@ -1,10 +1,10 @@
 """The long-lived process of one engine: obeys lines of JSON on stdin, answers lines on stdout.
 
     {"do": "prepare", "model", "dims", "output"}  ->  {"path", "seconds"}
-    {"do": "load", "path", "inputs", "threads", "bound"}  ->  {"version", "seconds", "rss_bytes"}
+    {"do": "load", "path", "inputs", "threads", "bound"}  ->  {"version", "seconds"}
     {"do": "outputs", "file"}    ->  {}           writes every output to an npz file
     {"do": "measure", "seconds"} ->  {"samples"}  seconds per call, after one call to warm up
-    {"do": "rss"}                ->  {"baseline_bytes", "peak_bytes"}
+    {"do": "memory"}             ->  {"baseline_bytes", "peak_bytes", "io_bytes", "working_bytes"}
 
 A failure is answered with {"error": text}.
 """
@@ -57,8 +57,14 @@ class Worker:
         assert self.call is not None, "load comes before measure"
         return {"samples": samples(self.call, seconds)}
 
-    def rss(self) -> dict[str, Any]:
-        return {"baseline_bytes": self.baseline_bytes, "peak_bytes": _peak_bytes()}
+    def memory(self) -> dict[str, Any]:
+        io = [*self.inputs.values(), *self.session.run(self.inputs).values()]
+        return {
+            "baseline_bytes": self.baseline_bytes,
+            "peak_bytes": _peak_bytes(),
+            "io_bytes": sum(array.nbytes for array in io),
+            "working_bytes": self.session.working_bytes(),
+        }
 
 
 def samples(call: Callable[[], object], seconds: float) -> list[float]:

@@ -20,6 +20,10 @@ class Session(Protocol):
         """Return a call without arguments on buffers bound once: the engine's fastest way in."""
         ...
 
+    def working_bytes(self) -> int | None:
+        """Return the bytes of working memory held beside the weights, if the engine tells."""
+        ...
+
 
 class Engine(Protocol):
     """An engine: what it makes of a model ahead of time, and how it loads that."""

@@ -1,7 +1,7 @@
 """ONNX Runtime, CPU provider, as installed; only the number of threads is set."""
 
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
-# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,6 +40,9 @@ class _Session:
             return run(binding)
 
         return call
+
+    def working_bytes(self) -> int | None:
+        return None
 
 
 class _OnnxRuntime:

@@ -34,6 +34,9 @@ class _Session:
             self.request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
         return self.request.infer
 
+    def working_bytes(self) -> int | None:
+        return None
+
 
 class _OpenVino:
     def version(self) -> str:

@@ -15,10 +15,13 @@ class _Session:
         self.program = tapeout.load(artifact, threads=threads)
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
-        return self.program.run(dict(inputs))
+        return self.program.run(inputs)
 
     def bind(self, inputs: Arrays) -> Callable[[], object]:
-        return self.program.bind(dict(inputs), self.program.run(dict(inputs)))
+        return self.program.bind(inputs)
+
+    def working_bytes(self) -> int | None:
+        return self.program.memory_bytes
 
 
 class _Tapeout:

@@ -1,0 +1,111 @@
+"""Size and predictability: code bytes, compile time, and peak memory against weights + arena.
+
+    python tests/bench/footprint.py [--models ...] [--threads 1] [--against ...] [--json FILE]
+
+Peak memory is the highest resident size of a process that loads the model and runs it, less what
+it held before the engine was imported and less one set of inputs and outputs. `rest` is what then
+remains over weights and working memory: it should be a small constant.
+"""
+
+import sys
+from dataclasses import dataclass
+
+from options import parse
+from report import Report, console, note
+from rich.table import Table
+from workshop import Workshop
+from zoo_models import Model, models
+
+OURS = "tapeout"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine on one model; bytes, where the engine tells them, and seconds ahead of time."""
+
+    model: str
+    engine: str
+    prepare_seconds: float
+    code_bytes: int | None
+    source_bytes: int | None
+    weights_bytes: int
+    working_bytes: int | None
+    peak_bytes: int
+
+    def rest_bytes(self) -> int:
+        """Return the peak over weights and working memory."""
+        return self.peak_bytes - self.weights_bytes - (self.working_bytes or 0)
+
+
+def measure(shop: Workshop, chosen: list[Model]) -> list[Row]:
+    """Load and run every model once with every engine, each in a process of its own."""
+    rows: list[Row] = []
+    for model in chosen:
+        for engine in shop.engines:
+            with note(f"{model.name}, memory of {engine}"):
+                row = _measure(shop, engine, model)
+            if row is not None:
+                rows.append(row)
+    return rows
+
+
+def _measure(shop: Workshop, engine: str, model: Model) -> Row | None:
+    prepared = shop.prepared(engine, model)
+    remote = shop.loaded(engine, model, shop.threads[0])
+    if prepared is None or remote is None:
+        return None
+    with remote:
+        held = remote.ask("memory")
+    peak = held["peak_bytes"] - held["baseline_bytes"] - held["io_bytes"]
+    code = source = None
+    weights = sum(file.stat().st_size for file in model.folder.glob("model.onnx*"))
+    if engine == OURS:
+        code, source, weights = _sizes(str(prepared.path))
+    sizes = (code, source, weights, held["working_bytes"], peak)
+    return Row(model.name, engine, prepared.seconds, *sizes)
+
+
+def _sizes(artifact: str) -> tuple[int, int, int]:
+    """Return the bytes of code (the largest form), of everything else, and of weights."""
+    import zipfile
+
+    from tapeout.runtime.manifest import NAME, WEIGHTS, Manifest
+
+    with zipfile.ZipFile(artifact) as archive:
+        files = Manifest.from_json(archive.read(NAME)).files
+        code = {form.file for form in Manifest.from_json(archive.read(NAME)).code}
+    weights = files[WEIGHTS].bytes if WEIGHTS in files else 0
+    other = sum(file.bytes for name, file in files.items() if name not in {*code, WEIGHTS})
+    return max(files[name].bytes for name in code), other, weights
+
+
+def table(rows: list[Row]) -> Table:
+    """Lay the rows out."""
+    heads = ("compile s", "code kB", "source kB", "weights MB", "working MB", "peak MB", "rest MB")
+    grid = Table("model", "engine", *heads, title="footprint")
+    for row in rows:
+        seconds = f"{row.prepare_seconds:.1f}" if row.engine == OURS else "-"
+        kilo = [_scaled(size, 1e3) for size in (row.code_bytes, row.source_bytes)]
+        sizes = (row.weights_bytes, row.working_bytes, row.peak_bytes, row.rest_bytes())
+        grid.add_row(row.model, row.engine, seconds, *kilo, *(_scaled(s, 1e6) for s in sizes))
+    return grid
+
+
+def _scaled(size: int | None, unit: float) -> str:
+    return "-" if size is None else f"{size / unit:.1f}"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; 1 when an engine failed on a model."""
+    options = parse(arguments, "Code size, compile time and peak memory.")
+    with Workshop(options.engines, options.threads) as shop:
+        report = Report.begin(shop.threads)
+        rows = measure(shop, models(options.models))
+        report.end()
+        console().print(table(rows))
+        report.add("footprint", rows)
+        return report.finish(options.json, shop.failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
