@@ -76,7 +76,7 @@ class NNOp(IRDLOperation, ABC):
             if value is not None
         }
         given = [_specs(operand) for operand in operands]
-        native = _defaults(cls) | {n: _unwrap(a) for n, a in properties.items()}
+        native = defaults(cls) | {n: _unwrap(a) for n, a in properties.items()}
         results = as_tuple(cls.infer(*given, **native))
         return cls.build(
             operands=list(operands),
@@ -89,7 +89,7 @@ class NNOp(IRDLOperation, ABC):
         own = {
             n: _unwrap(a) for n, a in self.properties.items() if n in _property_names(type(self))
         }
-        return _defaults(type(self)) | own
+        return defaults(type(self)) | own
 
     def arguments(self) -> list[Operand]:
         """Operands as the definition groups them: one, a tuple, or None."""
@@ -137,7 +137,8 @@ def _property_names(cls: type[NNOp]) -> frozenset[str]:
 
 
 @cache
-def _defaults(cls: type[NNOp]) -> dict[str, Any]:
+def defaults(cls: type[NNOp]) -> dict[str, Any]:
+    """Declared default of every property in Python values; None where there is none."""
     found: dict[str, Any] = {}
     definitions = cls.get_irdl_definition().properties
     for name in _property_names(cls):

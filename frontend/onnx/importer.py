@@ -1,0 +1,121 @@
+"""``import_model``: a checked ONNX model becomes an ``nn`` module with the one entry ``main``."""
+
+from collections.abc import Mapping, Sequence
+
+from xdsl.dialects.builtin import ModuleOp
+
+from tapeout.frontend.onnx.builder import Builder
+from tapeout.frontend.onnx.call import Call
+from tapeout.frontend.onnx.expand import FreshNames
+from tapeout.frontend.onnx.functions import inline_functions
+from tapeout.frontend.onnx.interface import entry_inputs, flat_outputs
+from tapeout.frontend.onnx.registry import Rule, find_rule
+from tapeout.frontend.onnx.schema_bodies import function_body
+from tapeout.frontend.onnx.support import check_support
+from tapeout.frontend.onnx.symbols import Range, Symbols
+from tapeout.frontend.onnx.value import AnyValue, Items, Nothing, Value
+from tapeout.frontend.onnx.view import CheckedModel, Graph, Node, TensorType, ValueType
+from tapeout.ir.errors import CompileError
+from tapeout.ir.module import Module
+from tapeout.ir.ops.structure import EntryOp, ReturnOp
+
+
+def import_model(checked: CheckedModel, dims: Mapping[str, Range] | None = None) -> Module:
+    """Build the module of a model; ``dims`` gives named dimensions a size or a range.
+
+    Raises :class:`CompileErrors` (E0401) with every unsupported operator before any other work;
+    E0402 for a use of an operator, E0405 for an input that must be known, E0103 for ``dims``.
+    """
+    model = inline_functions(checked)
+    check_support(model)
+    symbols = Symbols(dims or {})
+    inputs = entry_inputs(model, symbols)
+    symbols.check_used()
+    entry = EntryOp("main", [(name, spec) for name, spec in inputs])
+    module = Module(ModuleOp([entry]))
+    builder = Builder(module, entry.body.block, symbols)
+    arguments = entry.body.block.args
+    given = {n: Value(s, ssa=a) for (n, s), a in zip(inputs, arguments, strict=True)}
+    results = Importer(builder, model).run(model.graph, given)
+    outputs = flat_outputs(builder, [info.name for info in model.graph.outputs], results)
+    names = tuple(name for name, _ in outputs)
+    builder.append(ReturnOp([builder.ssa(value) for _, value in outputs]))
+    entry.properties["outputs"] = type(entry.outputs)(names)
+    return module
+
+
+class Importer:
+    """Runs the rules over graphs; values are looked up in the inner graph first."""
+
+    def __init__(self, builder: Builder, model: CheckedModel) -> None:
+        self.builder = builder
+        self.names = FreshNames.beside(model.graph)
+        self.scopes: list[dict[str, AnyValue]] = []
+        self.weights: dict[int, Value] = {}
+        builder.import_graph = self.subgraph
+
+    def run(self, graph: Graph, given: Mapping[str, AnyValue]) -> list[AnyValue]:
+        """Import a graph's nodes with its inputs given by name; returns its outputs."""
+        scope: dict[str, AnyValue] = {}
+        for name, tensor in graph.initializers.items():
+            if id(tensor) not in self.weights:
+                self.weights[id(tensor)] = self.builder.constant(tensor.array, name)
+            scope[name] = self.weights[id(tensor)]
+        scope.update(given)
+        self.scopes.append(scope)
+        for node in graph.nodes:
+            self.node(node)
+        results = [self.value(info.name) for info in graph.outputs]
+        self.scopes.pop()
+        return results
+
+    def subgraph(self, graph: Graph, inputs: Sequence[AnyValue]) -> list[AnyValue]:
+        """Import a body with its inputs by position."""
+        return self.run(graph, {i.name: v for i, v in zip(graph.inputs, inputs, strict=True)})
+
+    def value(self, name: str) -> AnyValue:
+        """The value of a name, from the innermost graph outwards."""
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        raise AssertionError(f"the loader lets no undefined name pass: {name!r}")
+
+    def node(self, node: Node) -> None:
+        """Import one node: by its rule, or by the body that ONNX defines for it."""
+        given = [self.value(name) if name else None for name in node.inputs]
+        while given and given[-1] is None:
+            given.pop()
+        found = find_rule(node.domain, node.op_type, node.version)
+        if found is None:
+            for inner in function_body(node, [_type_of(v) for v in given], self.names):
+                self.node(inner)
+            return
+        results = self.apply(found, Call(node), given)
+        self.scopes[-1].update(
+            {name: value for name, value in zip(node.outputs, results, strict=False) if name}
+        )
+
+    def apply(
+        self, rule: Rule, node: Call, given: Sequence[AnyValue | None]
+    ) -> tuple[AnyValue, ...]:
+        """Run one rule; a refusal from inside an operator gets the node's name."""
+        arguments = rule.arguments(node, given)
+        if not rule.containers and any(isinstance(a, Items | Nothing) for a in arguments):
+            node.refuse("a sequence or optional where a tensor is expected")
+        try:
+            made = rule.function(self.builder, node, *arguments)
+        except CompileError as error:
+            if not any(label == "where" for label, _ in error.facts):
+                error.facts = (*error.facts, ("where", node.node.label))
+            raise
+        results = made if isinstance(made, tuple) else (made,)
+        missing = [i for i in range(len(results), node.outputs) if node.wants(i)]
+        if missing:
+            node.refuse(f"output {missing[0]} has no support")
+        return results
+
+
+def _type_of(value: AnyValue | None) -> ValueType | None:
+    if not isinstance(value, Value):
+        return None
+    return TensorType(value.dtype.numpy, tuple(d.constant for d in value.dims))
