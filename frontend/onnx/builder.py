@@ -10,6 +10,8 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.fold import Operand, fold
+from tapeout.frontend.onnx.findings import quoted
+from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.symbols import Symbols
 from tapeout.frontend.onnx.value import AnyValue, Array, Value, known, symbolic
 from tapeout.frontend.onnx.view import Graph
@@ -21,6 +23,7 @@ from tapeout.ir.op import NNOp, as_tuple, defaults
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import BindDimsOp, DimValuesOp, IotaOp
+from tapeout.ir.ops.structure import EntryOp
 from tapeout.ir.ops.views import ConcatOp, ExpandOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.shapes import broadcast, check_axis
 from tapeout.ir.types import Spec, spec
@@ -166,13 +169,30 @@ class Builder:
     def array(self, node: Call, x: Value, what: str) -> Array:
         """The contents of an input that must be known; E0405 when only the run decides them."""
         if x.array is None:
-            raise CompileError(
+            raise NotKnown(
                 "E0405",
                 f"{node.node.label}: {what} must be known when the model is compiled",
-                [("input", what)],
+                [("decided by", ", ".join(map(quoted, self.sources(x))) or "the data")],
                 "make it a constant of the model",
+                inputs=self.sources(x),
             )
         return x.array
+
+    def sources(self, x: Value) -> tuple[str, ...]:
+        """Names of the entry's inputs that ``x`` is computed from."""
+        entry = self.scopes[0].block.parent_op()
+        assert isinstance(entry, EntryOp), "the outermost block is the entry's"
+        found, seen, todo = set[str](), set[SSAValue](), [self.ssa(x)]
+        while todo:
+            value = todo.pop()
+            if value in seen:
+                continue
+            seen.add(value)
+            if isinstance(value.owner, Operation):
+                todo.extend(value.owner.operands)
+            elif value.owner is self.scopes[0].block:
+                found.add(entry.inputs.data[self.scopes[0].block.args.index(value)])
+        return tuple(sorted(found))
 
     def ints(self, node: Call, x: Value, what: str) -> list[int]:
         """The integers of such an input, in row-major order."""
@@ -189,7 +209,9 @@ class Builder:
         items = x.content.reshape(-1)
         return tuple(v if isinstance(v, Expr) else as_expr(int(v)) for v in items)
 
-    def dims_from(self, x: Value, hi: Sequence[Expr | int | None] | None = None) -> tuple[Expr, ...]:
+    def dims_from(
+        self, x: Value, hi: Sequence[Expr | int | None] | None = None
+    ) -> tuple[Expr, ...]:
         """Sizes from an integer vector: its known contents, or new symbols that the run binds.
 
         ``hi`` limits each of them, where the caller knows a limit.
@@ -271,5 +293,3 @@ def _tuple(value: Any) -> Any:
 
 def _limit(value: Expr | None) -> int | None:
     return None if value is None else bounds(value)[1]
-
-

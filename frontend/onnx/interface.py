@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.findings import quoted
+from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.symbols import Symbols
 from tapeout.frontend.onnx.value import AnyValue, Items, Value
 from tapeout.frontend.onnx.view import CheckedModel, TensorType, ValueInfo
@@ -60,10 +61,11 @@ def _input_spec(info: ValueInfo, symbols: Symbols) -> Spec:
     owner = f"input {quoted(info.name)}"
     kind = info.type
     if not isinstance(kind, TensorType):
-        raise CompileError(
+        raise NotKnown(
             "E0406",
             f"{owner} is a {type(kind).__name__.removesuffix('Type').lower()}, not a tensor",
             fix="give its items as tensors of their own",
+            inputs=(info.name,),
         )
     if kind.shape is None:
         raise CompileError(

@@ -1,0 +1,124 @@
+"""ONNX's backend convention over this compiler, so that ONNX's own test suite plugs in.
+
+``prepare`` compiles a model; ``run`` runs it. A model that needs some inputs at compile time (the
+axes of a reduction given as an input; sequences) is compiled when the first call gives them, and
+once for each of their values: all other inputs stay inputs of the compiled program.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx.backend.base import Backend, BackendRep
+from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
+
+from tapeout.frontend.onnx.known import NotKnown
+from tapeout.frontend.onnx.optout import opt_out
+from tapeout.frontend.onnx.specialise import (
+    Array,
+    Given,
+    container_key,
+    fix_inputs,
+    open_containers,
+    opened,
+)
+
+Program: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+Engine: TypeAlias = Callable[[onnx.ModelProto], Program]
+
+
+def compiled(model: onnx.ModelProto) -> Program:
+    """Compile for this machine's CPU and load what came out."""
+    from tapeout.frontend.onnx.compiled import compile_and_load
+
+    return compile_and_load(model)
+
+
+class Rep(BackendRep):
+    """A prepared model; one compiled program for each set of values fixed at compile time."""
+
+    def __init__(self, model: onnx.ModelProto, engine: Engine) -> None:
+        super().__init__()
+        held = {tensor.name for tensor in model.graph.initializer}
+        self.inputs = [i for i in model.graph.input if i.name not in held]
+        self.outputs = list(model.graph.output)
+        self._model = model
+        self._engine = engine
+        self._fixed: list[str] = []
+        self._programs: dict[tuple[object, ...], Program] = {}
+        if all(i.type.HasField("tensor_type") for i in self.inputs):
+            self._prepare()
+
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Outputs by position for inputs by position or by name."""
+        names = [i.name for i in self.inputs]
+        given: dict[str, Given] = dict(inputs if isinstance(inputs, Mapping) else zip(names, inputs))
+        absent = dict.fromkeys(n for n in names if n not in given)
+        given = {**absent, **given}
+        optional = [i.name for i in self.inputs if i.type.HasField("optional_type")]
+        flat = opened({(f"{n}[]" if n in optional and isinstance(v, np.ndarray) else n): v
+                       for n, v in given.items()})
+        results = self._program(given, flat)({n: a for n, a in flat.items() if n not in self._fixed})
+        return tuple(_assembled(info, results) for info in self.outputs)
+
+    def _prepare(self) -> None:
+        try:
+            self._programs[()] = self._engine(self._model)
+        except NotKnown as error:
+            self._fixed = list(error.inputs)
+
+    def _program(self, given: Mapping[str, Given], flat: Mapping[str, Array]) -> Program:
+        while True:
+            fixed = {name: flat[name] for name in self._fixed}
+            key = (*container_key(given), *((n, a.shape, a.tobytes()) for n, a in fixed.items()))
+            if key in self._programs:
+                return self._programs[key]
+            try:
+                model = fix_inputs(open_containers(self._model, given), fixed)
+                self._programs[key] = self._engine(model)
+            except NotKnown as error:
+                if not set(error.inputs) - set(self._fixed):
+                    raise
+                self._fixed = [*dict.fromkeys([*self._fixed, *error.inputs])]
+
+
+class TapeoutBackend(Backend):
+    """The compiler as an ONNX backend; ``engine`` makes programs from models."""
+
+    engine: Engine = staticmethod(compiled)
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        """Only the CPU so far."""
+        return device == "CPU"
+
+    @classmethod
+    def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> Rep:
+        """Compile a model; raises ``BackendIsNotSupposedToImplementIt`` for a declared class."""
+        reason = opt_out(model)
+        if reason is not None:
+            raise BackendIsNotSupposedToImplementIt(reason)
+        return Rep(model, cls.engine)
+
+    @classmethod
+    def run_model(
+        cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any
+    ) -> tuple[Any, ...]:
+        """Prepare and run once."""
+        return cls.prepare(model, device).run(inputs)
+
+
+prepare = TapeoutBackend.prepare
+run_model = TapeoutBackend.run_model
+supports_device = TapeoutBackend.supports_device
+
+
+def _assembled(info: onnx.ValueInfoProto, results: Mapping[str, Array]) -> Array | Sequence[Array]:
+    """One output of the model; the items of a sequence come as outputs of their own."""
+    if info.name in results:
+        return results[info.name]
+    items: list[Array] = []
+    while f"{info.name}[{len(items)}]" in results:
+        items.append(results[f"{info.name}[{len(items)}]"])
+    return items

@@ -1,0 +1,99 @@
+"""A model made ready for one kind of call: inputs fixed as constants, containers taken apart.
+
+The compiler takes tensors whose shapes have symbols. Some operators need more at compile time
+(the axes of a reduction, the length of a sequence). These functions write that into a copy of the
+model; everything else stays an input of the compiled program.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Given: TypeAlias = "Array | Sequence[Array] | None"
+
+
+def fix_inputs(model: onnx.ModelProto, arrays: Mapping[str, Array]) -> onnx.ModelProto:
+    """A copy in which the named inputs are constants."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    kept = [i for i in made.graph.input if i.name not in arrays]
+    del made.graph.input[:]
+    made.graph.input.extend(kept)
+    made.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items())
+    return made
+
+
+def open_containers(model: onnx.ModelProto, given: Mapping[str, Given]) -> onnx.ModelProto:
+    """A copy whose sequence and optional inputs are tensors: ``s`` of two becomes ``s[0], s[1]``.
+
+    The inputs have the numbers of items, and are absent, as in ``given``.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    inputs, nodes = list(made.graph.input), list(made.graph.node)
+    del made.graph.input[:], made.graph.node[:]
+    for info in inputs:
+        if info.type.HasField("tensor_type"):
+            made.graph.input.append(info)
+            continue
+        value = given[info.name]
+        made.graph.input.extend(_tensor_inputs(info, value))
+        made.graph.node.append(_container(info, value))
+    made.graph.node.extend(nodes)
+    return made
+
+
+def opened(given: Mapping[str, Given]) -> dict[str, Array]:
+    """The arrays of a call under the input names of :func:`open_containers`."""
+    flat: dict[str, Array] = {}
+    for name, value in given.items():
+        if isinstance(value, np.ndarray):
+            flat[name] = value
+        elif value is not None:
+            flat |= {f"{name}[{i}]": np.asarray(item) for i, item in enumerate(value)}
+    return flat
+
+
+def container_key(given: Mapping[str, Given]) -> tuple[object, ...]:
+    """What of a call's inputs decides the form of :func:`open_containers`."""
+    return tuple(
+        (name, None if value is None else len(value))
+        for name, value in sorted(given.items())
+        if not isinstance(value, np.ndarray)
+    )
+
+
+def _container(info: onnx.ValueInfoProto, value: Given) -> onnx.NodeProto:
+    kind = info.type
+    if value is None:
+        return helper.make_node("Optional", [], [info.name], type=kind.optional_type.elem_type)
+    if isinstance(value, np.ndarray):
+        return helper.make_node("Optional", [f"{info.name}[]"], [info.name])
+    if not len(value):
+        dtype = _element(kind).tensor_type.elem_type
+        return helper.make_node("SequenceEmpty", [], [info.name], dtype=dtype)
+    names = [f"{info.name}[{i}]" for i in range(len(value))]
+    return helper.make_node("SequenceConstruct", names, [info.name])
+
+
+def _tensor_inputs(info: onnx.ValueInfoProto, value: Given) -> list[onnx.ValueInfoProto]:
+    if value is None:
+        return []
+    items = {f"{info.name}[]": value}
+    if not isinstance(value, np.ndarray):
+        items = {f"{info.name}[{i}]": np.asarray(v) for i, v in enumerate(value)}
+    element = _element(info.type).tensor_type.elem_type
+    return [helper.make_tensor_value_info(n, element, list(np.shape(v))) for n, v in items.items()]
+
+
+def _element(kind: onnx.TypeProto) -> onnx.TypeProto:
+    """The tensor type inside sequences and optionals."""
+    while not kind.HasField("tensor_type"):
+        which = kind.WhichOneof("value")
+        assert which in ("sequence_type", "optional_type"), f"an input of kind {which}"
+        kind = getattr(kind, which).elem_type
+    return kind

@@ -1,0 +1,183 @@
+"""ONNX's own backend cases through the backend: passed, failed and opted out, by group.
+
+    python tests/frontend/onnx/suite.py [--engine evaluator|compiled] [--only REGEX] [--jobs N]
+                                        [--list failed|optout|passed] [--kind node,simple,...]
+
+``evaluator`` runs the imported module in numpy and judges the importer alone; ``compiled`` runs
+the compiled program.
+"""
+
+import argparse
+import multiprocessing
+import re
+import sys
+import traceback
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+from onnx.backend.test.case.test_case import TestCase
+from onnx.backend.test.loader import load_model_tests
+from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt, Runner
+
+from tapeout.frontend.onnx.backend import Program, TapeoutBackend
+from tapeout.frontend.onnx.importer import import_model
+from tapeout.frontend.onnx.load import load_model
+from tapeout.ir.errors import CompileError
+from tapeout.ir.evaluator import evaluate
+
+KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
+
+
+class Outcome(NamedTuple):
+    """How one case ended: ``passed``, ``failed`` or ``optout``, with a reason."""
+
+    name: str
+    group: str
+    state: str
+    reason: str
+
+
+def evaluator(model: onnx.ModelProto) -> Program:
+    """The imported module under the reference evaluator."""
+    module = import_model(load_model(model))
+    module.ir.verify()
+
+    def program(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        return evaluate(module, inputs)
+
+    return program
+
+
+class EvaluatorBackend(TapeoutBackend):
+    """The backend with the reference evaluator in place of compiled code."""
+
+    engine = staticmethod(evaluator)
+
+
+BACKENDS = {"evaluator": EvaluatorBackend, "compiled": TapeoutBackend}
+CASES: list[TestCase] = []
+BACKEND: type[TapeoutBackend] = TapeoutBackend
+
+
+def group(case: TestCase) -> str:
+    """The operator of a node case; the kind of any other."""
+    if case.kind != "node":
+        return case.kind
+    name = case.name.removeprefix("test_")
+    if name.endswith("_expanded") or "_expanded_" in name:
+        return "expanded"
+    ops = [n.op_type for n in case.model.graph.node]
+    return ops[-1] if ops else "none"
+
+
+def load(case: TestCase) -> tuple[onnx.ModelProto, Sequence[tuple[Sequence[Any], Sequence[Any]]]]:
+    """The model and data of a case, in memory or in the package's data folder."""
+    if case.model is not None:
+        return case.model, case.data_sets
+    model = onnx.load(f"{case.model_dir}/model.onnx")
+    return model, list(_stored(model, case.model_dir))
+
+
+def _stored(model: onnx.ModelProto, folder: str):
+    from pathlib import Path
+
+    from onnx import numpy_helper
+
+    for data in sorted(Path(folder).glob("test_data_set_*")):
+        def read(prefix: str, data: Path = data):
+            paths = sorted(data.glob(f"{prefix}_*.pb"), key=lambda p: int(p.stem.split("_")[1]))
+            tensors = [onnx.TensorProto.FromString(p.read_bytes()) for p in paths]
+            return [numpy_helper.to_array(t) for t in tensors]
+
+        yield read("input"), read("output")
+
+
+def run(index: int) -> Outcome:
+    """Run one case."""
+    case = CASES[index]
+    name = group(case)
+    try:
+        model, data = load(case)
+        prepared = BACKEND.prepare(model, "CPU")
+        for inputs, outputs in data:
+            results = prepared.run(inputs)
+            Runner.assert_similar_outputs(outputs, results, case.rtol, case.atol)
+    except BackendIsNotSupposedToImplementIt as reason:
+        return Outcome(case.name, name, "optout", str(reason))
+    except CompileError as error:
+        return Outcome(case.name, name, "failed", _short(error))
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
+        text = " ".join(str(error).split())[:160]
+        return Outcome(case.name, name, "failed", f"{type(error).__name__} at {place}: {text}")
+    return Outcome(case.name, name, "passed", "")
+
+
+def _short(error: CompileError) -> str:
+    return " | ".join(line.strip() for line in str(error).splitlines()[:3])[:240]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the suite and print the table; the status is 1 when a case failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=sorted(BACKENDS), default="evaluator")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--group", default="")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--kind", default="node")
+    parser.add_argument("--list", default="failed")
+    parser.add_argument("--reasons", action="store_true")
+    options = parser.parse_args(arguments)
+    outcomes = outcomes_of(options)
+    report(outcomes, options)
+    return int(any(o.state == "failed" for o in outcomes))
+
+
+def outcomes_of(options: argparse.Namespace) -> list[Outcome]:
+    """Run all chosen cases in worker processes that share the loaded cases."""
+    global BACKEND
+    warnings.simplefilter("ignore")
+    BACKEND = BACKENDS[options.engine]
+    for kind in options.kind.split(","):
+        CASES.extend(load_model_tests(kind=kind))
+    chosen = [
+        i
+        for i, case in enumerate(CASES)
+        if re.search(options.only, case.name) and re.search(options.group, group(case))
+    ]
+    if options.jobs == 1:
+        return [run(i) for i in chosen]
+    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
+        return pool.map(run, chosen, chunksize=8)
+
+
+def report(outcomes: Sequence[Outcome], options: argparse.Namespace) -> None:
+    """Print the counts of every group, then the cases of the listed states with reasons."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for outcome in outcomes:
+        table[outcome.group][outcome.state] += 1
+    for name in sorted(table):
+        row = table[name]
+        print(f"{name:32} {row['passed']:5} passed {row['failed']:4} failed {row['optout']:4} out")
+    listed = [o for o in outcomes if o.state in options.list.split(",")]
+    if options.reasons:
+        for reason, count in Counter(o.reason[:110] for o in listed).most_common():
+            print(f"{count:5}  {reason}")
+    else:
+        for outcome in listed:
+            print(f"{outcome.state} {outcome.name}: {outcome.reason}")
+    total = Counter(o.state for o in outcomes)
+    print(
+        f"{len(outcomes)} cases: {total['passed']} passed, {total['failed']} failed, "
+        f"{total['optout']} opted out"
+    )
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    sys.exit(main(sys.argv[1:]))
