@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping
-from ctypes import memmove
 from threading import Lock
 from typing import Any, Literal
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from tapeout.runtime import cpu
 from tapeout.runtime.archive import Archive, changed
-from tapeout.runtime.dtypes import CODES, numpy_dtypes
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.library import Library, Tensor
 from tapeout.runtime.manifest import WEIGHTS, Manifest, Port
@@ -18,9 +16,10 @@ from tapeout.runtime.profile import KernelTime, kernel_times
 from tapeout.runtime.tensors import (
     Array,
     Shape,
+    Slot,
     dense,
+    late_output,
     not_dense,
-    set_shape,
     wrong_dtype,
     wrong_names,
 )
@@ -61,12 +60,9 @@ class Program:
         self._lock = Lock()
         self._in = (Tensor * len(self.inputs))()
         self._out = (Tensor * len(self.outputs))()
-        self._in_shapes: list[Shape | None] = [None] * len(self.inputs)
-        self._out_shapes: dict[tuple[Shape, ...], tuple[Shape | None, ...]] = {}
-        self._in_dtypes = [numpy_dtypes(port.dtype) for port in self.inputs]
-        self._out_dtypes = [numpy_dtypes(port.dtype)[0] for port in self.outputs]
-        for tensor, port in zip(self._in, self.inputs, strict=True):
-            tensor.dtype = CODES[port.dtype]
+        self._in_slots = [Slot(*pair) for pair in zip(self.inputs, self._in, strict=True)]
+        self._out_slots = [Slot(*pair) for pair in zip(self.outputs, self._out, strict=True)]
+        self._shapes_known: dict[tuple[Shape, ...], tuple[Shape | None, ...]] = {}
         try:
             self._check_tables()
             if verify and weights is not None:
@@ -95,7 +91,7 @@ class Program:
             arrays = self._set_inputs(inputs)
             results = self._new_outputs(arrays)
             self._call()
-            return self._finish(results)
+            return self._named(results)
 
     def bind(
         self, inputs: Mapping[str, Any], outputs: Mapping[str, Array] | None = None
@@ -107,10 +103,12 @@ class Program:
         """
         with self._lock:
             arrays = self._set_inputs(inputs)
-            for name, array in zip((p.name for p in self.inputs), arrays, strict=True):
-                if array is not inputs[name]:
-                    raise not_dense("input", name)
-            results = dict(outputs) if outputs else self._known_outputs(arrays)
+            for slot, array in zip(self._in_slots, arrays, strict=True):
+                if array is not inputs[slot.name]:
+                    raise not_dense("input", slot.name)
+            if None in self._shapes(arrays):
+                raise late_output(self.outputs)
+            results = dict(outputs) if outputs else self._named(self._new_outputs(arrays))
             self._set_outputs(results)
             ins = type(self._in).from_buffer_copy(self._in)
             outs = type(self._out).from_buffer_copy(self._out)
@@ -126,7 +124,7 @@ class Program:
                 for _ in range(runs):
                     results = self._new_outputs(arrays)
                     self._call()
-                    self._finish(results)
+                    del results  # held until here: C wrote into it
             finally:
                 library.profile(session, 0)
             symbols = _symbol_values(self.manifest, arrays)
@@ -185,89 +183,70 @@ class Program:
 
     def _set_inputs(self, inputs: Mapping[str, Any]) -> list[Array]:
         self._check_open()
-        if len(inputs) != len(self.inputs):
-            raise wrong_names("input", self.inputs, inputs)
+        slots = self._in_slots
         arrays: list[Array] = []
-        for i, port in enumerate(self.inputs):
-            try:
-                array = dense(inputs[port.name])
-            except KeyError:
-                raise wrong_names("input", self.inputs, inputs) from None
-            if array.dtype not in self._in_dtypes[i]:
-                raise wrong_dtype("input", port, array)
-            tensor = self._in[i]
-            tensor.data = array.__array_interface__["data"][0]
-            if array.shape != self._in_shapes[i]:
-                set_shape(tensor, array.shape)
-                self._in_shapes[i] = array.shape
-            arrays.append(array)
+        try:
+            for slot in slots:
+                array = dense(inputs[slot.name])
+                if array.dtype not in slot.dtypes:
+                    raise wrong_dtype("input", slot.port, array)
+                slot.point(array)
+                arrays.append(array)
+        except KeyError:
+            raise wrong_names("input", self.inputs, inputs) from None
+        if len(inputs) != len(slots):
+            raise wrong_names("input", self.inputs, inputs)
         return arrays
 
     def _shapes(self, arrays: list[Array]) -> tuple[Shape | None, ...]:
         """The shape of every output, None where only a run can tell."""
         key = tuple([array.shape for array in arrays])
-        shapes = self._out_shapes.get(key)
+        shapes = self._shapes_known.get(key)
         if shapes is None:
             shapes = self._ask_shapes()
-            if len(self._out_shapes) >= SHAPES_KEPT:
-                self._out_shapes.clear()
-            self._out_shapes[key] = shapes
+            if len(self._shapes_known) >= SHAPES_KEPT:
+                self._shapes_known.clear()
+            self._shapes_known[key] = shapes
         return shapes
 
     def _ask_shapes(self) -> tuple[Shape | None, ...]:
         if self._library.output_shapes(self._session, self._in, self._out):
             raise self._library.failure(self._session)
-        dims = [tuple(tensor.dims[: tensor.rank]) for tensor in self._out]
-        return tuple(None if -1 in shape else shape for shape in dims)
+        shapes: list[Shape | None] = []
+        for slot in self._out_slots:
+            shape = slot.shape = slot.c_shape()
+            shapes.append(None if -1 in shape else shape)
+        return tuple(shapes)
 
     def _new_outputs(self, arrays: list[Array]) -> list[Array | None]:
         results: list[Array | None] = []
-        for shape, dtype, tensor in zip(
-            self._shapes(arrays), self._out_dtypes, self._out, strict=True
-        ):
-            result = None if shape is None else np.empty(shape, dtype)
-            tensor.data = None if result is None else result.__array_interface__["data"][0]
-            if shape is not None:
-                set_shape(tensor, shape)
-            results.append(result)
+        for slot, shape in zip(self._out_slots, self._shapes(arrays), strict=True):
+            if shape is None:
+                slot.release()
+                results.append(None)
+            else:
+                result = np.empty(shape, slot.dtypes[0])
+                slot.point(result)
+                results.append(result)
         return results
 
-    def _finish(self, results: list[Array | None]) -> Arrays:
+    def _named(self, results: list[Array | None]) -> Arrays:
         """Name the outputs; those that the session holds are copied, for its next call."""
-        outputs: Arrays = {}
-        for i, (port, result) in enumerate(zip(self.outputs, results, strict=True)):
-            if result is None:
-                tensor = self._out[i]
-                result = np.empty(tuple(tensor.dims[: tensor.rank]), self._out_dtypes[i])
-                memmove(result.__array_interface__["data"][0], tensor.data, result.nbytes)
-            outputs[port.name] = result
-        return outputs
-
-    def _known_outputs(self, arrays: list[Array]) -> Arrays:
-        outputs: Arrays = {}
-        shapes = self._shapes(arrays)
-        for port, shape, dtype in zip(self.outputs, shapes, self._out_dtypes, strict=True):
-            if shape is None:
-                raise RunError(
-                    "E0515",
-                    f"the size of output '{port.name}' depends on data",
-                    (("shape", port.shape),),
-                    "give bind an array with room enough, or use run",
-                )
-            outputs[port.name] = np.empty(shape, dtype)
-        return outputs
+        return {
+            slot.name: slot.copy() if result is None else result
+            for slot, result in zip(self._out_slots, results, strict=True)
+        }
 
     def _set_outputs(self, outputs: Mapping[str, Array]) -> None:
-        if set(outputs) != {port.name for port in self.outputs}:
+        if set(outputs) != {slot.name for slot in self._out_slots}:
             raise wrong_names("output", self.outputs, outputs)
-        for tensor, port in zip(self._out, self.outputs, strict=True):
-            array = outputs[port.name]
-            if array.dtype not in numpy_dtypes(port.dtype):
-                raise wrong_dtype("output", port, array)
-            if not (array.flags.carray):
-                raise not_dense("output", port.name)
-            tensor.data = array.__array_interface__["data"][0]
-            set_shape(tensor, array.shape)
+        for slot in self._out_slots:
+            array = outputs[slot.name]
+            if array.dtype not in slot.dtypes:
+                raise wrong_dtype("output", slot.port, array)
+            if not array.flags.carray:
+                raise not_dense("output", slot.name)
+            slot.point(array)
 
     def _bound(
         self, ins: object, outs: object, arrays: list[Array], results: Arrays
