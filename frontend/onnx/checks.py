@@ -113,15 +113,16 @@ def _check_body(
     scope = (*outer, defined)
     reported = False
     for node in nodes:
-        missing = [name for name in node.inputs if name and not _visible(name, scope)]
-        for name in missing:
-            if name not in makers:
+        missing = [name for name in reads(node) if name and not _visible(name, scope)]
+        early = {name for name in missing if name in makers}
+        for name in dict.fromkeys(node.inputs):
+            if name in missing and name not in early:
                 _undefined(name, f"{node.label} reads", owner, findings)
-            elif not reported:
-                _out_of_order(nodes, makers, node, name, owner, findings)
-                reported = True
+        if early and not reported:
+            _out_of_order(nodes, makers, node, min(early), owner, findings)
+            reported = True
         for inner in node.subgraphs():
-            check_graph(inner, scope, f"a body of {node.label}", findings)
+            check_graph(inner, (*scope, early), f"a body of {node.label}", findings)
         defined.update(name for name in node.outputs if name)
     for name in outputs:
         if name and not _visible(name, scope):

@@ -49,14 +49,17 @@ class Findings:
 
     def finish(self) -> None:
         """Raise what was found: one error as itself, several as :class:`CompileErrors`."""
-        if self._count == 1:
-            raise self._errors[0]
-        if self._errors:
-            first = self._errors[0]
-            raise CompileErrors(
-                first.code,
-                f"the model file has {self._count} faults; the first: {first.what}",
-                (("faults", self._count),),
-                first.fix,
-                errors=tuple(self._errors),
-            )
+        if self._count <= 1:
+            for error in self._errors:
+                raise error
+            return
+        first = self._errors[0]
+        rest = self._count - len(self._errors)
+        more = [CompileError(first.code, f"{rest} more faults are not shown", (), first.fix)]
+        raise CompileErrors(
+            first.code,
+            f"the model file has {self._count} faults",
+            (("faults", self._count),),
+            first.fix,
+            errors=(*self._errors, *(more if rest else [])),
+        )

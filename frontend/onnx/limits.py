@@ -14,7 +14,7 @@ class Limits:
     file_bytes: int = 2**31 - 1
     """Bytes of the model file itself; protobuf cannot hold more. External data is not counted."""
 
-    fields: int = 8_000_000
+    fields: int = 2_000_000
     """Encoded protobuf fields; arrays saved as raw data count as one."""
 
     messages: int = 1_000_000

@@ -88,7 +88,7 @@ def _encoded_body(schema: _Schema, node: Node, input_types: Sequence[ValueType |
     version = _closest(schema.context_dependent_function_opset_versions, node.version)
     try:
         return schema.get_context_dependent_function_with_opset_version(version, call, types)
-    except (RuntimeError, ValueError, IndexError) as error:
+    except Exception as error:  # ONNX's C++ raises types of its own that share no other base
         raise CompileError(
             "E0402",
             f"{node.label} has no form that can be expanded",

@@ -121,7 +121,10 @@ class _Walk:
         kept = pos
         while pos < end:
             start = pos
-            tag, pos = self._varint(pos, end)
+            tag = self.data[pos]
+            pos += 1
+            if tag >= 0x80:
+                tag, pos = self._varint(start, end)
             wire = tag & 7
             body, pos = self._value(wire, pos, end)
             rule = rules.get(tag >> 3)
