@@ -1,4 +1,4 @@
-/* exp, exp2, expm1 and what is made of them: sigmoid, tanh, silu.
+/* exp, exp2, expm1.
  *
  * One scheme: x = n ln2 + r with n an integer and |r| <= ln2 / 2, a polynomial for exp(r) - 1, and a
  * scaling by 2^n that rounds once, also when the result is subnormal. No table, no reciprocal
@@ -64,25 +64,34 @@ TO_FN v_f32 v_exp_f32(v_f32 x) {
   return to_scale(to_exp_poly(r), n);
 }
 
-/* 1 / (1 + exp(-x)), to the last subnormal for negative x. */
-TO_FN v_f32 v_sigmoid_f32(v_f32 x) {
-  v_f32 r, n, e;
-  n = to_split_ln2(v_fastmax_f32(TO_C(-104), -v_abs_f32(x)), &r);
-  e = to_scale(to_exp_poly(r), n);
-  return v_blend_f32(x > 0, TO_C(1), e) / (1 + e);
+/* 2^r on |r| <= 1/2; relative error below 2^-28. */
+TO_FN v_f32 to_exp2_poly(v_f32 r) {
+  v_f32 q = v_fma_f32(TO_C(0x1.417aa4p-13f), r, TO_C(0x1.5f0948p-10f));
+  q = v_fma_f32(q, r, TO_C(0x1.3b2dd2p-7f));
+  q = v_fma_f32(q, r, TO_C(0x1.c6af7ap-5f));
+  q = v_fma_f32(q, r, TO_C(0x1.ebfbdcp-3f));
+  q = v_fma_f32(q, r, TO_C(0x1.62e430p-1f));
+  return v_fma_f32(q, r, TO_C(1));
 }
 
-/* x * sigmoid(x), with its values at infinity: NaN at -inf. */
-TO_FN v_f32 v_silu_f32(v_f32 x) { return x * v_sigmoid_f32(x); }
+/* 2^x, exact for integers; x >= 128 gives inf, x < -150 gives 0. */
+TO_FN v_f32 v_exp2_f32(v_f32 x) {
+  v_f32 n;
+  x = v_fastmax_f32(TO_C(-151), v_fastmin_f32(TO_C(129), x));
+  n = (x + TO_SHIFTER) - TO_SHIFTER;
+  return to_scale(to_exp2_poly(x - n), n);
+}
 
-/* tanh(x) = -m / (m + 2) with m = exp(-2|x|) - 1; odd, so the sign is x's own, and tanh(-0) = -0. */
-TO_FN v_f32 v_tanh_f32(v_f32 x) {
-  v_f32 r, n, s, m;
-  /* from 9.02 on the result rounds to 1 */
-  n = to_split_ln2(v_fastmax_f32(TO_C(-18.1f), v_abs_f32(x) * -2), &r);
-  s = to_pow2(n);
-  m = v_fma_f32(s, to_expm1_poly(r), s - 1);
-  return v_copysign_f32(m / (m + 2), x);
+/* exp(x) - 1; -1 from -17.4 down, x itself near 0 (the sign of zero stays). */
+TO_FN v_f32 v_expm1_f32(v_f32 x) {
+  v_f32 r, n, s, p;
+  x = v_fastmax_f32(TO_C(-18), v_fastmin_f32(TO_C(89), x));
+  n = to_split_ln2(x, &r);
+  p = to_expm1_poly(r);
+  /* 2^(n - 1), doubled last: 2^128 is no float */
+  s = to_pow2(n - 1);
+  s = v_fma_f32(s, p, s - 0.5f) * 2;
+  return v_copysign_f32(v_blend_f32(n == 0, p, s), x);
 }
 
 #endif
