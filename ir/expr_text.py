@@ -1,9 +1,9 @@
 """Expressions from text: the inverse of ``str(expr)``, by Python's own expression grammar."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from tapeout.ir.expr import Expr, apply, as_expr, symbol
+from tapeout.ir.expr import Expr, Symbol, apply, as_expr, symbol
 
 OPERATORS: Mapping[type[ast.operator], str] = {ast.FloorDiv: "floordiv", ast.Mod: "mod"}
 
@@ -21,20 +21,40 @@ def parse_exprs(text: str, symbols: Mapping[str, Expr] | None = None) -> tuple[E
 
 
 def parse_ranges(text: str) -> dict[str, Expr]:
-    """Parse ``"B=1..8 S=1.."`` to symbols with their ranges."""
+    """Parse ``"B=1..8 S=1.. i=0..S-1"`` to symbols with their ranges.
+
+    A limit may use the symbols before it.
+    """
     found: dict[str, Expr] = {}
     for part in text.split():
         name, _, limits = part.partition("=")
         lo, _, hi = limits.partition("..")
-        found[name] = symbol(name, int(lo), int(hi) if hi else None)
+        found[name] = symbol(name, int(lo), parse_exprs(hi, found)[0] if hi else None)
     return found
 
 
 def ranges_text(exprs: tuple[Expr, ...]) -> str:
     """The ``B=1..8`` text of every symbol in ``exprs`` whose range is not the default."""
-    symbols = sorted(set().union(*(e.symbols() for e in exprs)), key=lambda s: s.name)
-    shown = [s for s in symbols if s.lo != 0 or s.hi is not None]
-    return " ".join(f"{s.name}={s.lo}..{'' if s.hi is None else s.hi}" for s in shown)
+    symbols = sorted({s for e in exprs for s in e.symbols()}, key=_key)
+    ordered = dict.fromkeys(s for symbol in symbols for s in _chain(symbol))
+    shown = [s for s in ordered if s.lo != 0 or s.hi is not None]
+    return " ".join(f"{s.name}={s.lo}..{_limit_text(s.hi)}" for s in shown)
+
+
+def _key(value: Symbol) -> str:
+    return value.key
+
+
+def _chain(value: Symbol) -> Iterator[Symbol]:
+    """The symbols that the limit of ``value`` uses, then ``value``."""
+    if isinstance(value.hi, Expr):
+        for inner in sorted(value.hi.symbols(), key=_key):
+            yield from _chain(inner)
+    yield value
+
+
+def _limit_text(limit: int | Expr | None) -> str:
+    return "" if limit is None else str(limit).replace(" ", "")
 
 
 def _build(node: ast.expr, symbols: Mapping[str, Expr]) -> Expr:
