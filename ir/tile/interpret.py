@@ -107,8 +107,8 @@ class _State:
                 return np.arange(shape[axis]).reshape(
                     [-1 if i == axis else 1 for i in range(len(shape))]
                 )
-            if s.name.startswith("@"):
-                return self.tiles[indices[int(s.name[1:])]]
+            if s.name.startswith("_at"):
+                return self.tiles[indices[int(s.name[3:])]]
             return self.symbols[s.name]
 
         total: Any = 0

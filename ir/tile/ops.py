@@ -1,8 +1,8 @@
 """Operators of the tile level.
 
 Index arithmetic is not SSA: it is expressions in attributes, over the symbols of dimensions,
-of loop variables (``tile.for``), of lanes (``$0``, ``$1``: the position along each axis of the
-tile that an operator makes) and of index tiles (``@0``: the element of the first index operand
+of loop variables (``tile.for``), of lanes (``_lane0``, ``_lane1``: the position along each axis of the
+tile that an operator makes) and of index tiles (``_at0``: the element of the first index operand
 at the same lanes). So one expression says how a whole tile is addressed, and any target can
 read strides, contiguity and bounds off it.
 
@@ -38,17 +38,17 @@ Bounds = Sequence[tuple[Expr, Expr]]
 
 def lane(axis: int, size: int) -> Expr:
     """The position along one axis of a tile, in ``[0, size)``; 0 for a size of 1."""
-    return symbol(f"${axis}", 0, size - 1) if size > 1 else Expr({})
+    return symbol(f"_lane{axis}", 0, size - 1) if size > 1 else Expr({})
 
 
 def lane_axis(s: Symbol) -> int | None:
     """The axis of a lane symbol, None for other symbols."""
-    return int(s.name[1:]) if s.name.startswith("$") else None
+    return int(s.name[5:]) if s.name.startswith("_lane") else None
 
 
 def index_operand(position: int) -> Expr:
     """The value of the index operand at this position."""
-    return symbol(f"@{position}", -(2**62))
+    return symbol(f"_at{position}", -(2**62))
 
 
 def buffer_of(value: SSAValue) -> BufferSpec:

@@ -1,0 +1,1 @@
+"""From kernel groups to tile programs: one strategy per kind of kernel."""

@@ -1,0 +1,106 @@
+"""Merge neighbouring axes that a kernel never tells apart: ``[2, 3, 4] + [2, 3, 4]`` is 1-D.
+
+Only kernels of maps, conversions and reductions (with kept axes) qualify; buffers are dense, so
+a merged axis is the same memory. Longer rows mean fewer loops and fewer cut vectors.
+"""
+
+from collections.abc import Sequence
+
+from xdsl.ir import Block, Operation, Region, SSAValue
+
+from tapeout.ir.expr import Expr, product
+from tapeout.ir.op import NNOp
+from tapeout.ir.ops.pointwise import ConvertOp, MapOp
+from tapeout.ir.ops.reduce import ReduceOp
+from tapeout.ir.ops.source import ConstantOp
+from tapeout.ir.ops.structure import KernelOp, ReturnOp
+from tapeout.ir.types import TensorType, spec
+
+
+def iteration_dims(kernel: KernelOp) -> tuple[Expr, ...]:
+    """The dimensions that a kernel of pointwise and reducing operators iterates over."""
+    for op in kernel.body.block.ops:
+        if isinstance(op, ReduceOp):
+            return spec(op.x).dims
+    return spec(kernel.returned[0]).dims
+
+
+def collapsed(kernel: KernelOp) -> KernelOp:
+    """An equivalent kernel with axes merged, or the same one when nothing merges."""
+    ops = list(kernel.body.block.ops)
+    if not all(isinstance(o, MapOp | ConvertOp | ReduceOp | ConstantOp | ReturnOp) for o in ops):
+        return kernel
+    dims = iteration_dims(kernel)
+    values = [*kernel.body.block.args, *(r for o in ops for r in o.results)]
+    if any(len(spec(v).dims) > len(dims) for v in values):
+        return kernel
+    reduced = {a for o in ops if isinstance(o, ReduceOp) for a in o.axes.data}
+    groups = _groups(dims, values, reduced)
+    if len(groups) == len(dims):
+        return kernel
+    return _rebuild(kernel, len(dims), groups)
+
+
+def _pattern(value: SSAValue, dims: Sequence[Expr]) -> list[bool]:
+    """Per axis of the iteration space, whether the value runs along it."""
+    own = spec(value).dims
+    missing = len(dims) - len(own)
+    return [False] * missing + [d != 1 for d in own]
+
+
+def _groups(
+    dims: Sequence[Expr], values: Sequence[SSAValue], reduced: set[int]
+) -> list[list[int]]:
+    patterns = [_pattern(v, dims) for v in values]
+    groups: list[list[int]] = []
+    for axis in range(len(dims)):
+        if groups:
+            before = groups[-1][-1]
+            ones = dims[axis] == 1 or dims[before] == 1
+            same = all(p[axis] == p[before] for p in patterns)
+            alike = (axis in reduced) == (before in reduced)
+            if alike and (same or (ones and _one_is_free(dims, before, axis, reduced))):
+                groups[-1].append(axis)
+                continue
+        groups.append([axis])
+    return groups
+
+
+def _one_is_free(dims: Sequence[Expr], a: int, b: int, reduced: set[int]) -> bool:
+    """An axis of size 1 merges with a neighbour whatever runs along that one."""
+    return (dims[a] == 1 or dims[b] == 1) and a not in reduced and b not in reduced
+
+
+def _rebuild(kernel: KernelOp, rank: int, groups: Sequence[Sequence[int]]) -> KernelOp:
+    where = {axis: g for g, axes in enumerate(groups) for axis in axes}
+
+    def merged(value: SSAValue) -> TensorType:
+        own = spec(value).dims
+        if not own:
+            return TensorType(spec(value))
+        missing = rank - len(own)
+        sizes = [[own[a - missing] for a in axes if a >= missing] for axes in groups]
+        return TensorType(spec(value).with_dims(product(s) for s in sizes))
+
+    block = Block(arg_types=[merged(a) for a in kernel.body.block.args])
+    table: dict[SSAValue, SSAValue] = dict(zip(kernel.body.block.args, block.args, strict=True))
+    for op in kernel.body.block.ops:
+        made = _remade(op, table, where)
+        block.add_op(made)
+        table.update(zip(op.results, made.results, strict=True))
+    return KernelOp(kernel.sym_name.data, Region(block))
+
+
+def _remade(op: Operation, table: dict[SSAValue, SSAValue], where: dict[int, int]) -> Operation:
+    if isinstance(op, ReturnOp):
+        return ReturnOp([table[v] for v in op.values])
+    assert isinstance(op, NNOp), f"{op.name} is not merged"
+    if isinstance(op, ConstantOp):
+        return op.clone()
+    arguments = [
+        table[a] if isinstance(a, SSAValue) else [table[v] for v in a or ()] for a in op.arguments()
+    ]
+    attrs = op.attrs()
+    if isinstance(op, ReduceOp):
+        attrs["axes"] = tuple(sorted({where[a] for a in attrs["axes"]}))
+    return type(op).make(*arguments, **attrs)

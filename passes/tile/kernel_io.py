@@ -1,0 +1,82 @@
+"""What strategies share: a kernel's buffers, its values' dimensions, and loops along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xdsl.ir import SSAValue
+
+from tapeout.ir.expr import Expr, ExprLike, as_expr
+from tapeout.ir.ops.structure import KernelOp
+from tapeout.ir.tile.builder import TileBuilder
+from tapeout.ir.tile.ops import Bounds, lane
+from tapeout.ir.tile.types import BufferSpec
+from tapeout.ir.types import spec
+from tapeout.passes.tile.pull import Pull
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a strategy needs to know of the device that it tiles for.
+
+    ``lanes`` elements per vector; ``tile_m`` x ``tile_n`` is the register tile of a product.
+    """
+
+    lanes: int
+    tile_m: int
+    tile_n: int
+    l1_bytes: int
+    l2_bytes: int
+
+
+def buffer_spec(value: SSAValue) -> BufferSpec:
+    """The dense buffer that holds a tensor value."""
+    tensor = spec(value)
+    return BufferSpec(tensor.dims, tensor.dtype)
+
+
+def start(kernel: KernelOp, title: str) -> tuple[TileBuilder, Pull]:
+    """A builder with one buffer per argument and result, and a pull over the arguments."""
+    arguments = kernel.body.block.args
+    builder = TileBuilder(
+        kernel.sym_name.data,
+        title,
+        [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)],
+        [(f"y{i}", buffer_spec(v)) for i, v in enumerate(kernel.returned)],
+    )
+    return builder, Pull(builder, dict(zip(arguments, builder.inputs, strict=True)))
+
+
+def sweep(
+    builder: TileBuilder,
+    pull: Pull,
+    name: str,
+    lo: ExprLike,
+    hi: ExprLike,
+    widths: Sequence[int],
+    carried: Sequence[Sequence[SSAValue]],
+    body: Callable[[Expr, int, Bounds, list[SSAValue]], Sequence[SSAValue]],
+) -> list[list[SSAValue]]:
+    """Loop along one axis in vectors: the widest while they fit, narrower ones, then a cut one.
+
+    ``widths`` fall; the last is one vector. ``carried[k]`` are the carried tiles of the loop of
+    ``widths[k]``. ``body(first, width, bounds, carried)`` gets the bounds of the cut vector.
+    """
+    lo, hi = as_expr(lo), as_expr(hi)
+    results: list[list[SSAValue]] = []
+    at = lo
+    for k, width in enumerate(widths):
+        last = k == len(widths) - 1
+        whole = (hi - at) // width * width
+        end = hi if last else at + whole
+        cut = last and ((hi - at) % width) != 0
+        if end == at:
+            results.append(list(carried[k]))
+            continue
+        with builder.loop(name, at, end, width, carried[k]) as loop, pull.scope():
+            bounds = ((loop.iv + lane(1, width), hi),) if cut else ()
+            loop.next = list(body(loop.iv, width, bounds, loop.carried))
+        results.append(loop.results)
+        at = end
+    return results

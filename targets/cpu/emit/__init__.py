@@ -1,0 +1,1 @@
+"""From tile programs to C: expressions, memory accesses, scalar functions, kernels, the model."""

@@ -1,0 +1,65 @@
+"""How each scalar function is written on vectors, by carrier type."""
+
+from collections.abc import Mapping, Sequence
+
+from tapeout.ir import dtypes
+from tapeout.ir.dtypes import DType
+
+INFIX: Mapping[str, str] = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+PREDICATES = ("eq", "ne", "lt", "le", "gt", "ge")
+BITWISE: Mapping[str, str] = {"and": "&", "or": "|", "xor": "^"}
+
+# Headers of the prelude that hold the functions not in the core one, found when first needed.
+LIBM = frozenset(
+    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp expm1 log log1p pow erf".split()
+)
+
+
+def map_text(fn: str, args: Sequence[str], dtype: DType, result_bool: bool) -> str:
+    """A C expression for ``fn`` on vectors of the carrier of ``dtype`` (the operands' type)."""
+    t = dtype.name
+    if fn == "where":
+        return f"v_sel_{t}({', '.join(args)})"
+    if fn in PREDICATES:
+        return f"v_bool_{t}(v_{fn}_{t}({', '.join(args)}))"
+    if fn in BITWISE:
+        return f"({args[0]} {BITWISE[fn]} {args[1]})"
+    if fn in ("is_nan", "is_inf"):
+        return f"v_bool_{t}(v_{fn}_{t}({args[0]}))"
+    if dtype.is_float and fn in INFIX:
+        return f"({args[0]} {INFIX[fn]} {args[1]})"
+    if fn == "relu":
+        return f"v_max_{t}({args[0]}, v_zero_{t}())"
+    if fn == "reciprocal":
+        return f"(v_splat_{t}(1) / {args[0]})"
+    return f"v_{fn}_{t}({', '.join(args)})"
+
+
+def not_text(arg: str, dtype: DType, is_bool: bool) -> str:
+    """Logical not of stored bools, bitwise not of integers."""
+    return f"({arg} ^ 1)" if is_bool else f"(~{arg})"
+
+
+COMBINE: Mapping[str, str] = {"sum": "add", "prod": "mul", "max": "max", "min": "min"}
+
+
+def combine_text(fn: str, a: str, b: str, dtype: DType) -> str:
+    """Two vectors combined as a reduction does."""
+    if fn in ("any", "all"):
+        return f"({a} {'|' if fn == 'any' else '&'} {b})"
+    return map_text(COMBINE[fn], [a, b], dtype, False)
+
+
+def horizontal_text(fn: str, a: str, dtype: DType) -> str:
+    """The lanes of one vector combined to a scalar."""
+    return f"v_h{fn}_{dtype.name}({a})"
+
+
+def convert_text(a: str, source: DType, to: DType, saturate: bool) -> str:
+    """A vector in another carrier type."""
+    if to is source:
+        return a
+    return f"v_cvt_{source.name}_{to.name}({a})"
+
+
+__all__ = ["LIBM", "combine_text", "convert_text", "dtypes", "horizontal_text", "map_text"]
