@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"no model {', '.join(unknown)}; known: {', '.join(recipes)}", file=sys.stderr)
         return 2
-    results: "list[tuple[Info, bool]]" = []
+    results: list[tuple[Info, bool]] = []
     progress = Console(stderr=True)
     for name in names:
         with progress.status(f"making {name}: {recipes[name].summary}"):

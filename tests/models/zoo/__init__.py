@@ -1,18 +1,36 @@
-"""The real models that the tests and the benchmarks run, and how each of them is made.
+"""The real models that the tests and the benchmarks run.
 
-A family is one file with a ``RECIPES`` tuple; this tuple of families is the whole list.
+This table is the whole list. A family is one file beside it, whose ``make`` is imported only when a
+model must be made: torch and transformers take seconds to import.
 """
 
-from . import bert, digits, gpt2, light, minilm, mobilenet, resnet, vit
 from .recipe import Recipe
 
 RECIPES: tuple[Recipe, ...] = (
-    *resnet.RECIPES,
-    *mobilenet.RECIPES,
-    *vit.RECIPES,
-    *bert.RECIPES,
-    *minilm.RECIPES,
-    *gpt2.RECIPES,
-    *digits.RECIPES,
-    *light.RECIPES,
+    Recipe("resnet50", "resnet", "ResNet-50, 224x224, random weights"),
+    Recipe("mobilenetv2", "mobilenet", "MobileNetV2 1.0, 224x224, random weights"),
+    Recipe("vit-base", "vit", "ViT-base/16, 224x224, random weights"),
+    Recipe("bert-base", "bert", "BERT-base, 128 tokens, random weights"),
+    Recipe(
+        "bert-base-dynamic",
+        "bert",
+        "BERT-base, any batch and length, random weights",
+        {"B": (1, 16), "S": (1, 512)},
+    ),
+    Recipe(
+        "minilm",
+        "minilm",
+        "all-MiniLM-L6-v2, trained, any batch and length",
+        {"B": (1, 32), "S": (1, 512)},
+    ),
+    Recipe("gpt2", "gpt2", "GPT-2 124M with head, 128 tokens, random weights"),
+    Recipe("digits", "digits", "CNN trained on 8x8 digits, any batch", {"B": (1, 512)}),
+    Recipe("mlp", "digits", "MLP 64-64-64-10 trained on 8x8 digits"),
+    *(
+        Recipe(f"light-{name}", "light", f"{name} from the onnx package, constant weights")
+        for name in (
+            *("bvlc-alexnet", "densenet121", "inception-v1", "inception-v2", "resnet50"),
+            *("shufflenet", "squeezenet", "vgg19", "zfnet512"),
+        )
+    ),
 )

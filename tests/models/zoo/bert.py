@@ -13,7 +13,6 @@ from .recipe import Made, Recipe
 from .samples import passage, sentences, tokens
 from .weights import randomise
 
-DIMS = {"B": (1, 16), "S": (1, 512)}
 OUTPUTS = ["last_hidden_state", "pooler_output"]
 
 
@@ -26,16 +25,11 @@ def _bert() -> torch.nn.Module:
     return model
 
 
-def _make_static(folder: Path) -> Made:
-    return export(_bert(), folder, passage(128), OUTPUTS)
-
-
-def _make_dynamic(folder: Path) -> Made:
+def make(recipe: Recipe, folder: Path) -> Made:
+    """Write the model: at 128 tokens, or for every batch and length when the recipe has dims."""
+    if not recipe.dims:
+        return export(_bert(), folder, passage(128), OUTPUTS)
     batch = tokens(sentences()[:3])
-    return export(_bert(), folder, batch, OUTPUTS, dims=DIMS, axes=("B", "S"), sample=passage(128))
-
-
-RECIPES = (
-    Recipe(__name__, "bert-base", "BERT-base, 128 tokens, random weights", _make_static),
-    Recipe(__name__, "bert-base-dynamic", "BERT-base, any batch and length", _make_dynamic, DIMS),
-)
+    return export(
+        _bert(), folder, batch, OUTPUTS, dims=recipe.dims, axes=("B", "S"), sample=passage(128)
+    )

@@ -18,8 +18,7 @@ from torch import nn
 from .export import export, finite
 from .recipe import Made, Recipe
 
-DIMS = {"B": (1, 512)}
-EPOCHS, BATCH = 12, 64
+EPOCHS, BATCH = 30, 64
 
 
 def _cnn() -> nn.Sequential:
@@ -71,7 +70,11 @@ def _trained(model: nn.Module, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     return {"images": test_images.numpy(), "labels": test_labels.numpy(), "logits": logits}
 
 
-def _make(model: nn.Sequential, folder: Path, shape: tuple[int, ...], *, batched: bool) -> Made:
+def make(recipe: Recipe, folder: Path) -> Made:
+    """Train and write the CNN, for any batch, or the MLP, for one image."""
+    torch.manual_seed(8)
+    batched = "B" in recipe.dims
+    model, shape = (_cnn(), (1, 8, 8)) if batched else (_mlp(), (64,))
     test = _trained(model, shape)
     images = torch.from_numpy(test["images"])
     made = export(
@@ -79,7 +82,7 @@ def _make(model: nn.Sequential, folder: Path, shape: tuple[int, ...], *, batched
         folder,
         {"image": images[:4] if batched else images[:1]},
         ["logits"],
-        dims=DIMS,
+        dims=recipe.dims,
         axes=("B",) if batched else (),
         sample={"image": images[:1]},
     )
@@ -96,19 +99,3 @@ class _Named(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.model(image)
-
-
-def _make_cnn(folder: Path) -> Made:
-    torch.manual_seed(8)
-    return _make(_cnn(), folder, (1, 8, 8), batched=True)
-
-
-def _make_mlp(folder: Path) -> Made:
-    torch.manual_seed(9)
-    return _make(_mlp(), folder, (64,), batched=False)
-
-
-RECIPES = (
-    Recipe(__name__, "digits", "CNN trained on 8x8 digits, any batch", _make_cnn, DIMS),
-    Recipe(__name__, "mlp", "MLP 64-64-64-10 trained on 8x8 digits", _make_mlp),
-)

@@ -14,7 +14,8 @@ from .samples import byte_tokens, sentences
 from .weights import randomise
 
 
-def _make(folder: Path) -> Made:
+def make(recipe: Recipe, folder: Path) -> Made:
+    """Write the model."""
     torch.manual_seed(2)
     # The usual 0.02 leaves every attention nearly uniform; 0.04 gives it peaks, as training does.
     model = GPT2LMHeadModel(GPT2Config(use_cache=False, initializer_range=0.04)).eval()
@@ -22,6 +23,3 @@ def _make(folder: Path) -> Made:
     ids = byte_tokens(" ".join(sentences()), 128)
     finite(model(input_ids=ids).logits)
     return export(model, folder, {"input_ids": ids}, ["logits"])
-
-
-RECIPES = (Recipe(__name__, "gpt2", "GPT-2 124M with head, 128 tokens, random weights", _make),)

@@ -12,7 +12,6 @@ ONNX's runner uses under ``facts`` (``rtol``, ``atol``).
 # pyright: reportUnknownMemberType=false
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,10 @@ from onnx.backend.test.loader import load_model_tests
 from .recipe import Made, Recipe
 
 
-def _make(case: TestCase, folder: Path) -> Made:
+def make(recipe: Recipe, folder: Path) -> Made:
+    """Copy the model that ONNX's own test of that name runs."""
+    wanted = recipe.name.removeprefix("light-").replace("-", "_")
+    (case,) = (case for case in load_model_tests(kind="real") if case.model_name == wanted)
     source = _source(case)
     shutil.copyfile(source, folder / "model.onnx")
     graph = onnx.load(str(source)).graph
@@ -48,17 +50,3 @@ def _ramp(value: onnx.ValueInfoProto) -> np.ndarray:
 def _source(case: TestCase) -> Path:
     assert case.url is not None, "a light model is named by a path inside the onnx package"
     return Path(onnx.__file__).parents[1] / case.url
-
-
-def _recipe(case: TestCase) -> Recipe:
-    return Recipe(
-        __name__,
-        name=f"light-{case.model_name.replace('_', '-')}",
-        summary=f"{case.model_name} from the onnx package, constant weights",
-        make=partial(_make, case),
-    )
-
-
-RECIPES = tuple(
-    _recipe(case) for case in sorted(load_model_tests(kind="real"), key=lambda c: c.name)
-)

@@ -18,8 +18,6 @@ from .export import export, finite
 from .recipe import Made, Recipe
 from .samples import minilm_folder, passage, sentences, tokens
 
-DIMS = {"B": (1, 32), "S": (1, 512)}
-
 
 class SentenceEncoder(torch.nn.Module):
     """The encoder, the mean over the tokens that are not masked, and the scaling to length 1."""
@@ -45,7 +43,8 @@ class SentenceEncoder(torch.nn.Module):
         return states, torch.nn.functional.normalize(mean, p=2.0, dim=1)
 
 
-def _make(folder: Path) -> Made:
+def make(recipe: Recipe, folder: Path) -> Made:
+    """Write the model."""
     model = SentenceEncoder().eval()
     batch = tokens(sentences())
     with torch.no_grad():
@@ -55,7 +54,7 @@ def _make(folder: Path) -> Made:
         folder,
         tokens(sentences()[:3]),
         ["token_embeddings", "sentence_embedding"],
-        dims=DIMS,
+        dims=recipe.dims,
         axes=("B", "S"),
         sample=passage(128),
     )
@@ -63,8 +62,3 @@ def _make(folder: Path) -> Made:
     short = {name: value.numpy() for name, value in tokens(sentences()[:1]).items()}
     arrays = {"sentences": originals | {"embeddings": embeddings}, "short": short}
     return Made(made.inputs, made.flop, arrays)
-
-
-RECIPES = (
-    Recipe(__name__, "minilm", "all-MiniLM-L6-v2, trained, any batch and length", _make, DIMS),
-)

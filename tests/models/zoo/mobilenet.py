@@ -15,7 +15,8 @@ from .samples import photographs
 from .weights import calibrate_batch_norms, randomise
 
 
-def _make(folder: Path) -> Made:
+def make(recipe: Recipe, folder: Path) -> Made:
+    """Write the model."""
     torch.manual_seed(20)
     options: dict[str, Any] = {"num_labels": 1000}
     model = MobileNetV2ForImageClassification(MobileNetV2Config(**options))
@@ -24,6 +25,3 @@ def _make(folder: Path) -> Made:
     calibrate_batch_norms(model, images, seed=22)
     finite(model(images).logits)
     return export(model, folder, {"pixel_values": images[:1]}, ["logits"])
-
-
-RECIPES = (Recipe(__name__, "mobilenetv2", "MobileNetV2 1.0, 224x224, random weights", _make),)

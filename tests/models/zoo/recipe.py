@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +31,15 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is made.
+    """A model: its family, and the range of every symbolic dimension.
 
-    ``module`` is the ``__name__`` of the file that defines it: its text is part of the version.
-    ``make`` writes ``model.onnx`` into the folder that it is given and returns the :class:`Made`
-    that the cache stores beside it. ``dims`` gives the range of every symbolic dimension.
+    The family is the file of this folder whose ``make(recipe, folder)`` writes ``model.onnx`` and
+    returns the :class:`Made` that is stored beside it.
     """
 
-    module: str
     name: str
+    family: str
     summary: str
-    make: Callable[[Path], "Made"]
     dims: Mapping[str, Range] = field(default_factory=dict[str, Range])
 
 
@@ -54,6 +53,9 @@ class Made:
         default_factory=dict[str, Mapping[str, np.ndarray]]
     )
     facts: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+Make = Callable[[Recipe, Path], Made]
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def _fill(recipe: Recipe, home: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=home.parent))
     try:
         start = time.perf_counter()
-        made = recipe.make(scratch)
+        make: Make = import_module(f".{recipe.family}", __package__).make
+        made = make(recipe, scratch)
         for stem, arrays in {"inputs": made.inputs, **made.arrays}.items():
             np.savez(scratch / f"{stem}.npz", allow_pickle=False, **arrays)
         info = _describe(recipe, made, scratch, time.perf_counter() - start)
@@ -141,8 +144,7 @@ def _describe(recipe: Recipe, made: Made, folder: Path, seconds: float) -> Info:
 def _version(recipe: Recipe) -> str:
     """Hash what decides the model's content: the recipes' text and the exporters' versions."""
     digest = hashlib.sha256()
-    family = recipe.module.rpartition(".")[2]
-    for name in (f"{family}.py", "export.py", "samples.py", "weights.py", "sentences.txt"):
+    for name in (f"{recipe.family}.py", "export.py", "samples.py", "weights.py", "sentences.txt"):
         digest.update((Path(__file__).parent / name).read_bytes())
     for package in ("torch", "transformers", "onnx", "onnxscript", "scikit-learn"):
         digest.update(f"{package}={importlib.metadata.version(package)};".encode())

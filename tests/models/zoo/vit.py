@@ -15,7 +15,8 @@ from .samples import photographs
 from .weights import randomise
 
 
-def _make(folder: Path) -> Made:
+def make(recipe: Recipe, folder: Path) -> Made:
+    """Write the model."""
     torch.manual_seed(16)
     # The usual 0.02 leaves every attention nearly uniform; 0.04 gives it peaks, as training does.
     options: dict[str, Any] = {"num_labels": 1000, "initializer_range": 0.04}
@@ -24,6 +25,3 @@ def _make(folder: Path) -> Made:
     image = photographs()[:1]
     finite(model(image).logits)
     return export(model, folder, {"pixel_values": image}, ["logits"])
-
-
-RECIPES = (Recipe(__name__, "vit-base", "ViT-base/16, 224x224, random weights", _make),)
