@@ -102,7 +102,7 @@ class Manifest(NamedTuple):
 
     def to_json(self) -> Encoded:
         """Return the text of ``manifest.json``: keys sorted, one byte string per manifest."""
-        return (json.dumps(_tree(self), indent=1, sort_keys=True) + "\n").encode()
+        return seal(cast("dict[str, object]", _tree(self)))
 
     @staticmethod
     def from_json(text: Encoded) -> "Manifest":
@@ -112,6 +112,8 @@ class Manifest(NamedTuple):
         except (ValueError, RecursionError) as error:
             raise _malformed("it is not JSON", error) from None
         row = _Row(tree, NAME)
+        if row.tree.pop("seal", None) != _digest(row.tree):
+            raise _malformed("it was changed after it was written: its seal is broken")
         if (schema := row.get("schema", int)) != SCHEMA:
             raise RunError(
                 "E0502",
@@ -120,6 +122,18 @@ class Manifest(NamedTuple):
                 "compile the model again, or install the tapeout that compiled it",
             )
         return _manifest(row)
+
+
+def seal(tree: dict[str, object]) -> bytes:
+    """Return the text of a manifest that guards itself: ``seal`` is the SHA-256 of the rest."""
+    sealed = {**tree, "seal": _digest(tree)}
+    return (json.dumps(sealed, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _digest(tree: dict[str, object]) -> str:
+    from hashlib import sha256  # only here: it loads OpenSSL
+
+    return sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def _tree(value: object) -> object:

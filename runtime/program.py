@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Literal
 
-import numpy as np
-
 from tapeout.runtime import cpu
 from tapeout.runtime.archive import Archive, changed
 from tapeout.runtime.errors import RunError
@@ -225,7 +223,7 @@ class Program:
                 slot.release()
                 results.append(None)
             else:
-                result = np.empty(shape, slot.dtypes[0])
+                result = slot.empty(shape)
                 slot.point(result)
                 results.append(result)
         return results

@@ -70,9 +70,17 @@ class Slot:
         """Return the shape that C left in the tensor."""
         return tuple(self.tensor.dims[: self.tensor.rank])
 
+    def empty(self, shape: Shape) -> Array:
+        """Return a new array for a result; E0516 when there is no memory for it."""
+        try:
+            return np.empty(shape, self.dtypes[0])
+        except (MemoryError, ValueError) as error:
+            facts = (("shape", shape), ("why", error))
+            raise RunError("E0516", f"there is no memory for output '{self.name}'", facts) from None
+
     def copy(self) -> Array:
         """Return a copy of the result that C keeps."""
-        array = np.empty(self.c_shape(), self.dtypes[0])
+        array = self.empty(self.c_shape())
         memmove(address(array), self.tensor.data, array.nbytes)
         return array
 

@@ -64,7 +64,7 @@ MANIFESTS = {
         target="cpu",
         inputs=(Port("a", "f32", ("B", "S", 4)), Port("b", "f32", ("B", "S", 4))),
         outputs=(Port("out", "f32", ("B", "S", 4)), Port("last", "f32", ("2*S",))),
-        symbols=(Symbol("B", 0, 1 << 20), Symbol("S", 1, 1 << 40)),
+        symbols=(Symbol("B", 0, 1 << 20), Symbol("S", 1, 1 << 50)),
         kernels=(Kernel("twice", "4*B*S", "32*B*S"), Kernel("add", "4*B*S", "48*B*S")),
     ),
     "positive": Manifest(

@@ -48,6 +48,14 @@ def test_sizes_known_only_while_running(build, flags):
     assert "error[E0515]" in run(build("positive.c", "late.c", flags))
 
 
+def test_sizes_beyond_memory_are_refused(build):
+    out = run(build("scale.c", "large.c", ADDRESS))
+    assert [line for line in out.splitlines() if "error" in line] == [
+        "error[E0516]: there is no memory for output 'last'",
+        "error[E0516]: there is no memory for the model's buffers at this input size",
+    ]
+
+
 def test_nothing_is_allocated_by_a_warm_call(build):
     names = ("malloc", "calloc", "aligned_alloc", "mmap")
     wrap = "-Wl," + ",".join(f"--wrap={name}" for name in names)

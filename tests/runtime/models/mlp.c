@@ -1,6 +1,10 @@
 /* y[1,4] = relu(x[1,8] @ W1[8,16]) @ W2[16,4]: fixed sizes, planned by the "compiler". */
 #include "rt.h"
 
+#ifndef WEIGHTS_BYTES
+#define WEIGHTS_BYTES ((8 * 16 + 16 * 4) * 4)
+#endif
+
 static void product(const float *x, const float *w, float *y, int k, int n)
 {
     for (int j = 0; j < n; j++) {
@@ -42,7 +46,7 @@ const rt_model RT_NAME(model) = {
              .input = INPUTS,
              .output = OUTPUTS,
              .kernel = KERNELS,
-             .weights_bytes = (8 * 16 + 16 * 4) * 4},
+             .weights_bytes = WEIGHTS_BYTES},
     .buffers = 1,
     .lives = LIVES,
     .offsets = OFFSETS,
