@@ -177,7 +177,7 @@ def _unpacked(packed: npt.NDArray[np.uint8], kind: ElementType, dims: tuple[int,
     else:
         bits = np.unpackbits(packed, bitorder="little")[: count * kind.bits]
         codes = np.packbits(bits.reshape(count, kind.bits), axis=1, bitorder="little")
-    return _from_codes(codes.reshape(dims), kind)
+    return _from_codes(codes.reshape(-1), kind).reshape(dims)
 
 
 def _from_codes(codes: npt.NDArray[np.uint8], kind: ElementType) -> Array:
@@ -239,7 +239,7 @@ def _from_int32(
     if kind.bits == 8:
         return codes.view(kind.dtype).reshape(dims)
     if kind.bits == 6:
-        return _from_codes((codes & np.uint8(0x3F)).reshape(dims), kind)
+        return _from_codes(codes & np.uint8(0x3F), kind).reshape(dims)
     return _unpacked(codes, kind, dims)
 
 

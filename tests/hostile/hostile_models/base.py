@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
@@ -62,9 +63,9 @@ def value(name: str, shape: Sequence[int | str | None] | None = (2,), kind: int 
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def constant(name: str, array: object, dtype: type = np.float32) -> TensorProto:
+def constant(name: str, array: object, dtype: npt.DTypeLike = np.float32) -> TensorProto:
     """Return an initializer."""
-    content: np.ndarray[Any, np.dtype[Any]] = np.array(array, dtype)
+    content: Any = np.array(array, dtype)
     return onnx.numpy_helper.from_array(content, name)
 
 
