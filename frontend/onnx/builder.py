@@ -14,7 +14,7 @@ from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.symbols import Symbols
 from tapeout.frontend.onnx.value import AnyValue, Array, Value, known, symbolic
-from tapeout.frontend.onnx.view import Graph
+from tapeout.frontend.onnx.view import Graph, Tensor
 from tapeout.ir.dtypes import DType, boolean, dtype_of, i64
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr, ExprLike, as_expr, bounds
@@ -138,15 +138,19 @@ class Builder:
 
     # -- known contents ----------------------------------------------------------------------
 
-    def constant(self, array: Array, label: str = "") -> Value:
+    def constant(self, array: Array | float, label: str = "") -> Value:
         """A tensor with these contents; E0402 for an element type that is not carried."""
-        array = np.asarray(array)
+        array = np.asarray(array, np.float32) if isinstance(array, float) else array
         try:
             return known(array, label)
         except KeyError:
             raise CompileError(
                 "E0402", f"element type {array.dtype} has no support", [("tensor", label)]
             ) from None
+
+    def literal(self, tensor: Tensor) -> Value:
+        """A tensor of the model as a constant."""
+        return self.constant(tensor.array, tensor.name)
 
     def scalar(self, value: Number, dtype: DType) -> Value:
         """A rank-0 constant."""

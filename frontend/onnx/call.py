@@ -88,8 +88,10 @@ class Call:
         return value
 
     def _list(self, name: str, default: Sequence[T], kind: type[T]) -> Sequence[T]:
-        value: Any = self.node.attrs.get(name, default)
-        if not isinstance(value, (tuple, list)) or not all(isinstance(v, kind) for v in value):
+        if name not in self.node.attrs:
+            return default
+        value: Any = self.node.attrs[name]
+        if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
             self._mistyped(name, value)
         return value
 

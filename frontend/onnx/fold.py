@@ -67,16 +67,14 @@ def _fold_symbolic(
     elif op is ConvertOp:
         (value,) = _flat(operands)
         made = value.content if dtype.is_integer else None
-    elif op.name in _MOVES:
+    elif op.name in _MOVES and hasattr(op, "reference"):
         made = _move(op, operands, attrs)
     else:
         return None
     return None if made is None else (symbolic(np.asarray(made, object), dtype),)
 
 
-def _move(
-    op: type[NNOp], operands: Sequence[Operand], attrs: Mapping[str, Any]
-) -> Array | None:
+def _move(op: type[NNOp], operands: Sequence[Operand], attrs: Mapping[str, Any]) -> Array | None:
     """Apply the reference to ``object`` arrays; indices of a gather must be numbers."""
     if op.name == "nn.gather" and any(v.is_symbolic for v in _flat(operands[1:])):
         return None
@@ -214,5 +212,3 @@ def _constant_attrs(attrs: Mapping[str, Any]) -> dict[str, Any] | None:
 def _size(value: Value) -> int:
     assert value.content is not None, "only asked of known values"
     return value.content.size
-
-

@@ -11,7 +11,7 @@ from tapeout.frontend.onnx.functions import inline_functions
 from tapeout.frontend.onnx.interface import entry_inputs, flat_outputs
 from tapeout.frontend.onnx.registry import Rule, find_rule
 from tapeout.frontend.onnx.schema_bodies import function_body
-from tapeout.frontend.onnx.support import check_support
+from tapeout.frontend.onnx.support import check_support, unsupported_operator
 from tapeout.frontend.onnx.symbols import Range, Symbols
 from tapeout.frontend.onnx.value import AnyValue, Items, Nothing, Value
 from tapeout.frontend.onnx.view import CheckedModel, Graph, Node, TensorType, ValueType
@@ -87,13 +87,20 @@ class Importer:
             given.pop()
         found = find_rule(node.domain, node.op_type, node.version)
         if found is None:
-            for inner in function_body(node, [_type_of(v) for v in given], self.names):
-                self.node(inner)
+            self.body(node, given)
             return
         results = self.apply(found, Call(node), given)
         self.scopes[-1].update(
             {name: value for name, value in zip(node.outputs, results, strict=False) if name}
         )
+
+    def body(self, node: Node, given: Sequence[AnyValue | None]) -> None:
+        """Import the body that ONNX defines for a node; E0401 when it has none."""
+        body = function_body(node, [_type_of(v) for v in given], self.names)
+        if not body:
+            raise unsupported_operator((node.domain, node.op_type, node.version), [node])
+        for inner in body:
+            self.node(inner)
 
     def apply(
         self, rule: Rule, node: Call, given: Sequence[AnyValue | None]

@@ -51,8 +51,8 @@ def opened(given: Mapping[str, Given]) -> dict[str, Array]:
     """The arrays of a call under the input names of :func:`open_containers`."""
     flat: dict[str, Array] = {}
     for name, value in given.items():
-        if isinstance(value, np.ndarray):
-            flat[name] = value
+        if isinstance(value, np.ndarray | np.generic):
+            flat[name] = np.asarray(value)
         elif value is not None:
             flat |= {f"{name}[{i}]": np.asarray(item) for i, item in enumerate(value)}
     return flat
@@ -63,7 +63,7 @@ def container_key(given: Mapping[str, Given]) -> tuple[object, ...]:
     return tuple(
         (name, None if value is None else len(value))
         for name, value in sorted(given.items())
-        if not isinstance(value, np.ndarray)
+        if not isinstance(value, np.ndarray | np.generic)
     )
 
 

@@ -15,7 +15,7 @@ def check_support(model: CheckedModel) -> None:
     """Raise :class:`CompileErrors` with one E0401 for each operator that has no rule or body."""
     lacking = unsupported(model)
     if lacking:
-        errors = [_error(key, nodes) for key, nodes in lacking.items()]
+        errors = [unsupported_operator(key, nodes) for key, nodes in lacking.items()]
         raise CompileErrors(
             "E0401",
             f"{len(errors)} operators have no support",
@@ -33,7 +33,8 @@ def unsupported(model: CheckedModel) -> dict[tuple[str, str, int], list[Node]]:
     return found
 
 
-def _error(key: tuple[str, str, int], nodes: Sequence[Node]) -> CompileError:
+def unsupported_operator(key: tuple[str, str, int], nodes: Sequence[Node]) -> CompileError:
+    """E0401 for one operator, (domain, name, version), with the nodes that use it."""
     domain, name, version = key
     labels = [node.label for node in nodes[:_SHOWN_NODES]]
     more = f" and {len(nodes) - _SHOWN_NODES} more" if len(nodes) > _SHOWN_NODES else ""

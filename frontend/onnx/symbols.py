@@ -75,6 +75,4 @@ class Symbols:
         return made
 
     def _is_safe(self, name: str) -> bool:
-        return bool(_SAFE.fullmatch(name)) and not (
-            name in _RESERVED or _GENERATED.fullmatch(name)
-        )
+        return bool(_SAFE.fullmatch(name)) and not (name in _RESERVED or _GENERATED.fullmatch(name))

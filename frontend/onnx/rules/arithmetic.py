@@ -1,20 +1,76 @@
 """Elementwise arithmetic with numpy broadcasting."""
 
+from collections.abc import Mapping
 from functools import reduce
 
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.value import Value
+from tapeout.ir.dtypes import DType, f32, f64
+
+UNARY: Mapping[str, str] = {
+    "Abs": "abs",
+    "Ceil": "ceil",
+    "Exp": "exp",
+    "Floor": "floor",
+    "Log": "log",
+    "Neg": "neg",
+    "Reciprocal": "reciprocal",
+    "Round": "round",
+    "Sign": "sign",
+    "Sqrt": "sqrt",
+}
+BINARY: Mapping[str, str] = {"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div"}
+VARIADIC: Mapping[str, str] = {"Sum": "add", "Max": "max", "Min": "min"}
 
 
-@rule("Add")
-def add(b: Builder, node: Call, x: Value, y: Value) -> Value:
-    """``x + y``."""
-    return b.map("add", x, y)
+@rule(*UNARY)
+def unary(b: Builder, node: Call, x: Value) -> Value:
+    """One function of each element."""
+    return b.map(UNARY[node.node.op_type], x)
 
 
-@rule("Sum")
-def sum_(b: Builder, node: Call, *xs: Value) -> Value:
-    """The sum of all operands."""
-    return reduce(lambda a, x: b.map("add", a, x), xs)
+@rule(*BINARY)
+def binary(b: Builder, node: Call, x: Value, y: Value) -> Value:
+    """One function of two elements; integers divide toward zero."""
+    return b.map(BINARY[node.node.op_type], x, y)
+
+
+@rule(*VARIADIC)
+def variadic(b: Builder, node: Call, *xs: Value) -> Value:
+    """All operands combined from the left."""
+    return combined(b, node, VARIADIC[node.node.op_type], xs)
+
+
+@rule("Mean")
+def mean(b: Builder, node: Call, *xs: Value) -> Value:
+    """The sum over the number of operands."""
+    return b.map("div", combined(b, node, "add", xs), len(xs))
+
+
+@rule("Mod")
+def mod(b: Builder, node: Call, x: Value, y: Value) -> Value:
+    """The remainder with the sign of the divisor, or with ``fmod`` of the dividend."""
+    return b.map("trunc_mod" if node.flag("fmod") else "floor_mod", x, y)
+
+
+@rule("Pow")
+def power(b: Builder, node: Call, x: Value, y: Value) -> Value:
+    """``x`` to the power ``y``, in the type of ``x``; computed in floats when either is one."""
+    if x.dtype.is_float or y.dtype.is_integer:
+        return b.map("pow", x, b.convert(y, x.dtype))
+    wide = _float_for(x.dtype, y.dtype)
+    made = b.map("pow", b.convert(x, wide), b.convert(y, wide))
+    return b.convert(made, x.dtype)
+
+
+def combined(b: Builder, node: Call, fn: str, xs: tuple[Value, ...]) -> Value:
+    """A binary function over any number of operands; E0310 for none."""
+    if not xs:
+        node.invalid("an input is missing", ("inputs", 0))
+    return reduce(lambda left, right: b.map(fn, left, right), xs)
+
+
+def _float_for(x: DType, y: DType) -> DType:
+    return f64 if max(x.bits, y.bits) > 32 else f32

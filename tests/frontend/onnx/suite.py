@@ -77,9 +77,15 @@ def group(case: TestCase) -> str:
 def load(case: TestCase) -> tuple[onnx.ModelProto, Sequence[tuple[Sequence[Any], Sequence[Any]]]]:
     """The model and data of a case, in memory or in the package's data folder."""
     if case.model is not None:
-        return case.model, case.data_sets
+        return case.model, [tuple(map(_plain, data)) for data in case.data_sets]
     model = onnx.load(f"{case.model_dir}/model.onnx")
     return model, list(_stored(model, case.model_dir))
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    """Some cases hold their tensors encoded."""
+    is_proto = onnx.TensorProto
+    return [onnx.numpy_helper.to_array(v) if isinstance(v, is_proto) else v for v in values]
 
 
 def _stored(model: onnx.ModelProto, folder: str):
@@ -163,6 +169,8 @@ def report(outcomes: Sequence[Outcome], options: argparse.Namespace) -> None:
         table[outcome.group][outcome.state] += 1
     for name in sorted(table):
         row = table[name]
+        if options.reasons and not row["failed"]:
+            continue
         print(f"{name:32} {row['passed']:5} passed {row['failed']:4} failed {row['optout']:4} out")
     listed = [o for o in outcomes if o.state in options.list.split(",")]
     if options.reasons:
