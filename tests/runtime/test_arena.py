@@ -3,14 +3,18 @@
 import itertools
 import random
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+Build = Callable[..., Path]
 Buffers = list[tuple[int, int, int]]  # bytes, first step, last step
+Plan = Callable[[Buffers], tuple[int, list[int]]]
 
 
 @pytest.fixture
-def plan(build):
+def plan(build: Build) -> Plan:
     """``plan(buffers)``: the total and each offset."""
     program = build("mlp.c", "plan.c", ("-fsanitize=address,undefined", "-O1"))
 
@@ -61,7 +65,7 @@ def random_buffers(rng: random.Random, count: int, steps: int) -> Buffers:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_two_live_buffers_overlap(plan, seed):
+def test_no_two_live_buffers_overlap(plan: Plan, seed: int) -> None:
     buffers = random_buffers(random.Random(seed), 60, 40)
     total, offsets = plan(buffers)
     assert lower_bound(buffers) <= total <= sum(rounded(size) for size, _, _ in buffers)
@@ -73,7 +77,7 @@ def test_no_two_live_buffers_overlap(plan, seed):
     assert max(top for _, top, _, _ in spans) == total
 
 
-def test_close_to_the_best_order(plan):
+def test_close_to_the_best_order(plan: Plan) -> None:
     rng = random.Random(7)
     found = best = 0
     for _ in range(30):
@@ -83,20 +87,20 @@ def test_close_to_the_best_order(plan):
     assert best <= found <= 1.02 * best
 
 
-def test_chain_reaches_the_lower_bound(plan):
+def test_chain_reaches_the_lower_bound(plan: Plan) -> None:
     """Each step reads the buffer before it: two buffers live at once, whatever their sizes."""
     buffers = [(1000 * (1 + i % 5), i, i + 1) for i in range(50)]
     assert plan(buffers)[0] == lower_bound(buffers)
 
 
 @pytest.mark.parametrize("size", [-1, 1 << 48, (1 << 63) - 1])
-def test_sizes_out_of_bounds_are_refused(plan, size):
+def test_sizes_out_of_bounds_are_refused(plan: Plan, size: int) -> None:
     assert plan([(64, 0, 1), (size, 0, 1)]) == (-1, [])
 
 
-def test_sum_out_of_bounds_is_refused(plan):
+def test_sum_out_of_bounds_is_refused(plan: Plan) -> None:
     assert plan([(1 << 46, 0, 1)] * 3) == (-1, [])
 
 
-def test_no_buffers_need_no_memory(plan):
+def test_no_buffers_need_no_memory(plan: Plan) -> None:
     assert plan([]) == (0, [])
