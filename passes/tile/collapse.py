@@ -48,9 +48,7 @@ def _pattern(value: SSAValue, dims: Sequence[Expr]) -> list[bool]:
     return [False] * missing + [d != 1 for d in own]
 
 
-def _groups(
-    dims: Sequence[Expr], values: Sequence[SSAValue], reduced: set[int]
-) -> list[list[int]]:
+def _groups(dims: Sequence[Expr], values: Sequence[SSAValue], reduced: set[int]) -> list[list[int]]:
     patterns = [_pattern(v, dims) for v in values]
     groups: list[list[int]] = []
     for axis in range(len(dims)):

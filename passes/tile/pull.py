@@ -130,7 +130,9 @@ def _dim_values(
     values = op.values.data
     total = pull.builder.index(values[-1], shape)
     for i, value in reversed(list(enumerate(values[:-1]))):
-        here = pull.builder.map("eq", pull.builder.index(index[0], shape), pull.builder.index(as_expr(i), shape))
+        here = pull.builder.map(
+            "eq", pull.builder.index(index[0], shape), pull.builder.index(as_expr(i), shape)
+        )
         total = pull.builder.map("where", here, pull.builder.index(value, shape), total)
     return total
 
@@ -147,9 +149,7 @@ def _expand(pull: Pull, op: views.ExpandOp, index: Index, shape: tuple[int, ...]
 
 
 def _slice(pull: Pull, op: views.SliceOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    moved = [
-        s + i * d for s, i, d in zip(op.starts.data, index, op.steps.data, strict=True)
-    ]
+    moved = [s + i * d for s, i, d in zip(op.starts.data, index, op.steps.data, strict=True)]
     return pull.at(op.x, moved, shape, bounds)
 
 
@@ -219,7 +219,9 @@ def _pad(pull: Pull, op: views.PadOp, index: Index, shape: tuple[int, ...], boun
     if inside is None:
         return inner
     dtype = spec(op.x).dtype
-    other = b.full(0, (1,) * len(shape), dtype) if op.value is None else pull.at(op.value, (), shape)
+    other = (
+        b.full(0, (1,) * len(shape), dtype) if op.value is None else pull.at(op.value, (), shape)
+    )
     return b.map("where", inside, inner, other)
 
 

@@ -163,8 +163,14 @@ class _Rows:
                 return [self.combine(fn, inner[0], self.masked(x, width, bounds, start_value))]
 
             groups = sweep(
-                self.b, self.pull, "k", 0, self.dims[self.axis], self.widths,
-                [[c] for c in carried], body,
+                self.b,
+                self.pull,
+                "k",
+                0,
+                self.dims[self.axis],
+                self.widths,
+                [[c] for c in carried],
+                body,
             )
             return [g[0] for g in groups]
 
@@ -177,9 +183,7 @@ class _Rows:
             total = self.combine(fn, total, other)
         return total
 
-    def masked(
-        self, x: SSAValue, width: int, bounds: Bounds, start_value: float
-    ) -> SSAValue:
+    def masked(self, x: SSAValue, width: int, bounds: Bounds, start_value: float) -> SSAValue:
         """Lanes beyond the row become the identity."""
         for e, n in bounds:
             inside = self.b.map("lt", self.b.index(e, (1, width)), self.b.index(n, (1, 1)))
@@ -269,9 +273,10 @@ class _Rows:
     def store(self, i: int, width: int, bounds: Bounds) -> None:
         value = self.kernel.returned[i]
         dims = spec(value).dims
-        index = [ZERO if d == 1 else e for d, e in zip(dims, self.index[-len(dims):] if dims else [], strict=True)]
+        index = [
+            ZERO if d == 1 else e
+            for d, e in zip(dims, self.index[-len(dims) :] if dims else [], strict=True)
+        ]
         tile = self.pull.at(value, index, (1, width), tuple(bounds))
         kept = [(e, n) for e, n in bounds] if width > 1 else []
         self.b.store(tile, self.b.outputs[i], index, kept)
-
-

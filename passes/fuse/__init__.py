@@ -1,0 +1,1 @@
+"""From operators to kernels: what runs together, and which kernels are the same."""

@@ -1,0 +1,1 @@
+"""Layout: in which order axes lie in memory, decided over the whole graph."""

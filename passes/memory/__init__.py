@@ -1,0 +1,1 @@
+"""Where values live: buffers, their lifetimes, and the arena that holds them."""

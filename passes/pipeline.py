@@ -1,0 +1,82 @@
+"""The passes in their order, stage by stage, and how the command line names them."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+
+from xdsl.utils.arg_spec import parse_pipeline as parse_specs
+from xdsl.utils.exceptions import ArgSpecParseError
+
+import tapeout.passes
+from tapeout.ir.errors import CompileError
+from tapeout.passes.layout.channels_last import ChannelsLast
+from tapeout.passes.manager import Pass
+from tapeout.passes.simplify.activations import RecomposeActivations
+from tapeout.passes.simplify.affine import FoldAffine
+from tapeout.passes.simplify.attention import RecomposeAttention
+from tapeout.passes.simplify.canonical import Canonicalise
+from tapeout.passes.simplify.common import CommonSubexpressions
+from tapeout.passes.simplify.dead import DropDead
+from tapeout.passes.simplify.fold import Fold
+from tapeout.passes.simplify.norms import RecomposeNorms
+from tapeout.passes.simplify.rotary import RecomposeRotary
+
+SIMPLIFY: tuple[Pass, ...] = (
+    DropDead(),
+    Fold(),
+    Canonicalise(),
+    CommonSubexpressions(),
+    RecomposeActivations(),
+    RecomposeNorms(),
+    RecomposeRotary(),
+    FoldAffine(),
+    RecomposeAttention(),
+    Fold(),
+    Canonicalise(),
+    CommonSubexpressions(),
+    DropDead(),
+)
+LAYOUT: tuple[Pass, ...] = (ChannelsLast(), Canonicalise(), CommonSubexpressions(), DropDead())
+
+PIPELINE: Mapping[str, tuple[Pass, ...]] = {"simplify": SIMPLIFY, "layout": LAYOUT}
+
+
+@cache
+def pass_classes() -> Mapping[str, type[Pass]]:
+    """Every pass class by name: those that modules of this package define."""
+    found: dict[str, type[Pass]] = {}
+    for info in pkgutil.walk_packages(tapeout.passes.__path__, "tapeout.passes."):
+        for value in vars(importlib.import_module(info.name)).values():
+            if isinstance(value, type) and issubclass(value, Pass) and value is not Pass:
+                found[value.name] = value
+    return found
+
+
+def parse_pipeline(text: str) -> tuple[Pass, ...]:
+    """Passes from ``"canonicalise,fold{limit=24}"``; a stage's name stands for its passes.
+
+    Errors: E0101 for an unknown pass or option and for text that is no pipeline.
+    """
+    passes: list[Pass] = []
+    try:
+        for spec in parse_specs(text):
+            if spec.name in PIPELINE and not spec.parameters:
+                passes.extend(PIPELINE[spec.name])
+            elif spec.name in pass_classes():
+                passes.append(pass_classes()[spec.name].from_spec(spec))
+            else:
+                raise _unknown(spec.name)
+    except (ArgSpecParseError, ValueError) as error:
+        raise CompileError("E0101", "the pass pipeline is not valid", [("at", error)]) from error
+    return tuple(passes)
+
+
+def _unknown(name: str) -> CompileError:
+    known = ", ".join(sorted([*PIPELINE, *pass_classes()]))
+    return CompileError(
+        "E0101",
+        f"there is no pass '{name}'",
+        [("where", "-p"), ("known", known)],
+        "name passes or stages, separated by commas",
+    )

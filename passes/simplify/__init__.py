@@ -1,0 +1,1 @@
+"""Simplify: fold, canonicalise, drop what is dead, recompose what exporters take apart."""

@@ -1,0 +1,298 @@
+"""Attention put together again from products, scales, masks and a softmax."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from tapeout.ir.dtypes import boolean
+from tapeout.ir.expr import ONE, Expr
+from tapeout.ir.module import Module
+from tapeout.ir.ops.attention import AttentionOp
+from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.ops.norm import SoftmaxOp
+from tapeout.ir.ops.pointwise import ConvertOp, MapOp
+from tapeout.ir.ops.views import ExpandOp, ReshapeOp, TransposeOp
+from tapeout.ir.types import spec
+from tapeout.passes.manager import Pass
+from tapeout.passes.match import (
+    either_way,
+    made_by,
+    number,
+    only_use,
+    operands_of,
+    times_number,
+)
+from tapeout.passes.rewrite import Edit, Pattern, Replacement, drive
+
+# Adding this much to a score makes its exp exactly 0 beside any score that is not masked.
+_HIDDEN = -1e30
+
+
+@dataclass(frozen=True)
+class RecomposeAttention(Pass):
+    """Find ``softmax(q @ k^T * scale + mask) @ v`` in the forms that exporters write.
+
+    Saves writing and reading the scores, which are heads x queries x keys.
+    """
+
+    name = "recompose-attention"
+
+    def apply(self, module: Module) -> None:
+        """Find attentions, then simplify their keys, values and masks."""
+        drive(module, PATTERNS)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """``scale * cap(q @ k^T) + masks``, read from the softmax towards the product."""
+
+    product: MatmulOp
+    scale: float
+    softcap: float
+    mask: SSAValue | None
+
+
+class Attention(Pattern[MatmulOp]):
+    """``softmax(q @ k^T * scale + mask) @ v = attention(q, k, v, mask)``.
+
+    The scale may be split over ``q`` and ``k``; a guard that turns NaN to 0 after the softmax
+    is what attention does for a query that sees no key. Where anything else reads the scores
+    or the probabilities, they would be computed twice: leave it alone.
+    """
+
+    root = MatmulOp
+
+    def _rewrite(self, op: MatmulOp, edit: Edit) -> Replacement:
+        rank = spec(op.y).rank
+        softmax = _softmax_behind(op.a, edit)
+        if softmax is None or rank not in (3, 4) or softmax.axis.data % rank != rank - 1:
+            return None
+        scores = _read_scores(softmax.x, edit)
+        if scores is None or not _mask_fits(scores):
+            return None
+        q, q_scale = _unscaled(scores.product.a, edit)
+        k, k_scale = _unscaled(scores.product.b, edit)
+        leads = {spec(v).dims[:-2] for v in (q, k, op.b)}
+        if len(leads) != 1 or len({spec(v).dtype for v in (q, k, op.b)}) != 1:
+            return None
+        k = k if scores.product.transpose_b.data else _turned(k, edit)
+        v = _turned(op.b, edit) if op.transpose_b.data else op.b
+        found = edit.add(
+            AttentionOp,
+            *(_with_batch(x, edit) for x in (q, k, v)),
+            scores.mask,
+            scale=q_scale * k_scale * scores.scale,
+            softcap=scores.softcap,
+        )
+        return found if rank == 4 else edit.add(ReshapeOp, found, shape=spec(op.y).dims)
+
+
+def _softmax_behind(value: SSAValue, edit: Edit) -> SoftmaxOp | None:
+    """The softmax behind a NaN guard and a conversion, when nothing else reads any of them."""
+    if not only_use(value):
+        return None
+    guarded = operands_of(value, "where")
+    if guarded is not None:
+        test, zero, rest = guarded
+        asked = operands_of(test, "is_nan")
+        if asked is None or asked[0] is not rest or number(edit, zero) != 0 or not only_use(test):
+            return None
+        if rest.uses.get_length() != 2:
+            return None
+        value = rest
+    back = made_by(value, ConvertOp)
+    if back is not None and spec(back.x).dtype.name == "f32" and only_use(back.x):
+        value = back.x
+    return made_by(value, SoftmaxOp)
+
+
+def _read_scores(value: SSAValue, edit: Edit) -> Scores | None:
+    """Take masks, a cap, scales and a conversion off the scores; None if something else is left."""
+    mask: SSAValue | None = None
+    scale, softcap = 1.0, 0.0
+    while only_use(value):
+        masked = _masked(value, edit) if mask is None and scale == 1.0 and not softcap else None
+        scaled = times_number(edit, value)
+        if masked is not None:
+            value, mask = masked
+        elif isinstance(value.owner, MatmulOp):
+            return Scores(value.owner, scale, softcap, mask)
+        elif scaled is not None:
+            capped = operands_of(scaled[0], "tanh")
+            if capped is not None and scale == 1.0 and not softcap and only_use(scaled[0]):
+                inner = times_number(edit, capped[0])
+                if inner is None or abs(inner[1] * scaled[1] - 1) > 1e-5:
+                    return None
+                value, softcap = inner[0], scaled[1]
+            else:
+                value, scale = scaled[0], scale * scaled[1]
+        elif isinstance(value.owner, ConvertOp) and spec(value).dtype.name == "f32":
+            value = value.owner.x
+        else:
+            return None
+    return None
+
+
+def _masked(value: SSAValue, edit: Edit) -> tuple[SSAValue, SSAValue] | None:
+    """``(scores, mask)`` when ``value`` is ``scores + mask`` or scores chosen by a condition."""
+    total = operands_of(value, "add")
+    for scores, mask in either_way(total) if total is not None else ():
+        # The mask must not be what leads to the product; a shared one never does.
+        if only_use(scores) and spec(scores) == spec(value) and _leads_to_product(scores):
+            return scores, mask
+    chosen = operands_of(value, "where")
+    if chosen is None or spec(value).dtype is boolean:
+        return None
+    condition, a, b = chosen
+    for scores, other, keep in ((a, b, True), (b, a, False)):
+        hidden = number(edit, other)
+        if hidden is None or hidden > _HIDDEN or not only_use(scores):
+            continue
+        if spec(scores) != spec(value) or not _leads_to_product(scores):
+            continue
+        if np.isinf(hidden):
+            return scores, condition if keep else edit.map("not", condition)
+        zero = edit.constant(np.zeros((), spec(value).dtype.numpy))
+        pair = (zero, other) if keep else (other, zero)
+        return scores, edit.map("where", condition, *pair)
+    return None
+
+
+def _leads_to_product(value: SSAValue) -> bool:
+    for _ in range(6):
+        owner = value.owner
+        if isinstance(owner, MatmulOp):
+            return True
+        if isinstance(owner, ConvertOp):
+            value = owner.x
+        elif isinstance(owner, MapOp) and owner.fn.data in ("mul", "div", "tanh", "add"):
+            value = next((x for x in owner.xs if not _is_small(x)), owner.xs[0])
+        else:
+            return False
+    return False
+
+
+def _is_small(value: SSAValue) -> bool:
+    return all(d == ONE for d in spec(value).dims)
+
+
+def _mask_fits(scores: Scores) -> bool:
+    """Whether the mask repeats to the scores without widening them, in a type attention takes."""
+    if scores.mask is None:
+        return True
+    have, want = spec(scores.mask), spec(scores.product.y)
+    tail = want.dims[want.rank - have.rank :] if have.rank <= want.rank else ()
+    fits = len(tail) == have.rank and all(
+        a in (ONE, b) for a, b in zip(have.dims, tail, strict=True)
+    )
+    return fits and have.dtype in (boolean, want.dtype)
+
+
+def _unscaled(value: SSAValue, edit: Edit) -> tuple[SSAValue, float]:
+    """``(x, c)`` for ``value = x * c``; ``(value, 1)`` otherwise."""
+    return times_number(edit, value) or (value, 1.0)
+
+
+def _turned(value: SSAValue, edit: Edit) -> SSAValue:
+    n = spec(value).rank
+    return edit.add(TransposeOp, value, perm=(*range(n - 2), n - 1, n - 2))
+
+
+def _with_batch(value: SSAValue, edit: Edit) -> SSAValue:
+    """Matrices per head ``[H, S, D]`` as a batch of one."""
+    dims = spec(value).dims
+    return value if len(dims) == 4 else edit.add(ReshapeOp, value, shape=(ONE, *dims))
+
+
+class SharedHeads(Pattern[AttentionOp]):
+    """Keys and values that repeat each head for a group of queries need no repeating."""
+
+    root = AttentionOp
+
+    def _rewrite(self, op: AttentionOp, edit: Edit) -> Replacement:
+        k, v = _before_repeat(op.k), _before_repeat(op.v)
+        if k is None or v is None or spec(k).dims[:3] != spec(v).dims[:3]:
+            return None
+        return edit.add(AttentionOp, op.q, k, v, op.mask, **op.attrs())
+
+
+def _before_repeat(value: SSAValue) -> SSAValue | None:
+    """``x [B, G, T, D]`` when ``value`` is each head of it ``R`` times: ``[B, G * R, T, D]``."""
+    merged = made_by(value, ReshapeOp)
+    repeated = made_by(merged.x, ExpandOp) if merged is not None else None
+    parted = made_by(repeated.x, ReshapeOp) if repeated is not None else None
+    if repeated is None or parted is None or spec(parted.x).rank != 4:
+        return None
+    batch, groups, keys, depth = spec(parted.x).dims
+    wide = spec(repeated.y).dims
+    if len(wide) != 5 or spec(parted.y).dims != (batch, groups, ONE, keys, depth):
+        return None
+    if (wide[0], wide[1], *wide[3:]) != (batch, groups, keys, depth):
+        return None
+    return parted.x if spec(value).dims == (batch, groups * wide[2], keys, depth) else None
+
+
+class BooleanMask(Pattern[AttentionOp]):
+    """Adding ``where(c, 0, -inf)`` is keeping where ``c``; ``where(c, -inf, 0)`` where not."""
+
+    root = AttentionOp
+
+    def _rewrite(self, op: AttentionOp, edit: Edit) -> Replacement:
+        chosen = operands_of(op.mask, "where") if op.mask is not None else None
+        if chosen is None:
+            return None
+        match number(edit, chosen[1]), number(edit, chosen[2]):
+            case (0.0, low) if low is not None and np.isneginf(low):
+                mask = chosen[0]
+            case (low, 0.0) if low is not None and np.isneginf(low):
+                mask = edit.map("not", chosen[0])
+            case _:
+                return None
+        return edit.add(AttentionOp, op.q, op.k, op.v, mask, **op.attrs())
+
+
+class EmptyMask(Pattern[AttentionOp]):
+    """A mask that adds 0 everywhere, or keeps everything, is none."""
+
+    root = AttentionOp
+
+    def _rewrite(self, op: AttentionOp, edit: Edit) -> Replacement:
+        if op.mask is None:
+            return None
+        keep = 1.0 if spec(op.mask).dtype is boolean else 0.0
+        if number(edit, op.mask) != keep:
+            return None
+        return edit.add(AttentionOp, op.q, op.k, op.v, None, **op.attrs())
+
+
+class CausalMask(Pattern[AttentionOp]):
+    """A fixed mask that hides just the keys behind each query is ``causal``."""
+
+    root = AttentionOp
+
+    def _rewrite(self, op: AttentionOp, edit: Edit) -> Replacement:
+        array = edit.array(op.mask)
+        if op.mask is None or array is None or op.causal.data or not _square(op):
+            return None
+        if array.size != array.shape[-1] * array.shape[-2] or array.shape[-1] == 1:
+            return None
+        grid = array.reshape(array.shape[-2:])
+        seen = grid if grid.dtype == np.bool_ else grid == 0
+        hidden = ~grid if grid.dtype == np.bool_ else grid <= _HIDDEN
+        below = np.tri(*grid.shape, dtype=np.bool_)
+        if not np.array_equal(seen, below) or not np.array_equal(hidden, ~below):
+            return None
+        attrs = op.attrs() | {"causal": True}
+        return edit.add(AttentionOp, op.q, op.k, op.v, None, **attrs)
+
+
+def _square(op: AttentionOp) -> bool:
+    """Whether the mask spans queries and keys, rather than repeat along one of them."""
+    assert op.mask is not None, "asked of a mask"
+    dims = spec(op.mask).dims
+    want: tuple[Expr, ...] = (spec(op.q).dims[2], spec(op.k).dims[2])
+    return len(dims) >= 2 and dims[-2:] == want
+
+
+PATTERNS = (Attention(), SharedHeads(), BooleanMask(), EmptyMask(), CausalMask())

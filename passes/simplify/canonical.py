@@ -1,0 +1,23 @@
+"""The pass that brings operators into one spelling, so that later rules need know only that."""
+
+from dataclasses import dataclass
+
+from tapeout.ir.module import Module
+from tapeout.passes.manager import Pass
+from tapeout.passes.rewrite import drive
+from tapeout.passes.simplify import gathers, linear, maps, views
+
+
+@dataclass(frozen=True)
+class Canonicalise(Pass):
+    """Drop operators that change nothing and give equal things one spelling.
+
+    Saves a kernel for each operator that goes: most of them views and conversions that an
+    exporter left behind.
+    """
+
+    name = "canonicalise"
+
+    def apply(self, module: Module) -> None:
+        """Apply the identities of maps, views, gathers and linear layers to the end."""
+        drive(module, (*maps.PATTERNS, *views.PATTERNS, *gathers.PATTERNS, *linear.PATTERNS))

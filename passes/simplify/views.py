@@ -1,0 +1,290 @@
+"""Identities of operators that only move data."""
+
+from collections.abc import Sequence
+
+from xdsl.ir import SSAValue
+
+from tapeout.ir.expr import ONE, ZERO, Expr, product
+from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.ops.pointwise import MapOp
+from tapeout.ir.ops.views import (
+    ConcatOp,
+    ExpandOp,
+    PadOp,
+    ReshapeOp,
+    SliceOp,
+    TransposeOp,
+)
+from tapeout.ir.types import spec
+from tapeout.passes.match import made_by, only_use, swaps_last_two, without_ones
+from tapeout.passes.rewrite import Edit, Pattern, Replacement
+
+View = ReshapeOp | ExpandOp | TransposeOp | SliceOp | PadOp
+
+
+class NoView(Pattern[View]):
+    """A reshape, expansion or slice to the same shape, or a pad by nothing, is its operand."""
+
+    root = ReshapeOp | ExpandOp | SliceOp | PadOp
+
+    def _rewrite(self, op: View, edit: Edit) -> Replacement:
+        if spec(op.x) != spec(op.y):
+            return None
+        # A slice of full size can only start at 0; stepping backwards it still reverses.
+        if isinstance(op, SliceOp) and any(
+            step < 0 and size != ONE
+            for step, size in zip(op.steps.data, op.sizes.data, strict=True)
+        ):
+            return None
+        return op.x
+
+
+class ReshapeOfReshape(Pattern[ReshapeOp]):
+    """``reshape(reshape(x)) = reshape(x)``."""
+
+    root = ReshapeOp
+
+    def _rewrite(self, op: ReshapeOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, ReshapeOp)
+        return None if inner is None else edit.add(ReshapeOp, inner.x, shape=op.shape.data)
+
+
+class TransposeOfTranspose(Pattern[TransposeOp]):
+    """``transpose(transpose(x, p), q) = transpose(x, p[q])``; the identity permutation is ``x``."""
+
+    root = TransposeOp
+
+    def _rewrite(self, op: TransposeOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, TransposeOp)
+        if inner is not None:
+            perm = tuple(inner.perm.data[q] for q in op.perm.data)
+            return edit.add(TransposeOp, inner.x, perm=perm)
+        return op.x if list(op.perm.data) == sorted(op.perm.data) else None
+
+
+class TransposeOfOnes(Pattern[TransposeOp]):
+    """A permutation that keeps the order of all axes but those of size 1 is a reshape."""
+
+    root = TransposeOp
+
+    def _rewrite(self, op: TransposeOp, edit: Edit) -> Replacement:
+        dims = spec(op.x).dims
+        wide = [p for p in op.perm.data if dims[p] != ONE]
+        if wide != sorted(wide):
+            return None
+        return edit.add(ReshapeOp, op.x, shape=spec(op.y).dims)
+
+
+class ReshapeOfMovedOnes(Pattern[ReshapeOp]):
+    """``reshape(transpose(x)) = reshape(x)`` when the permutation moves only sizes of 1."""
+
+    root = ReshapeOp
+
+    def _rewrite(self, op: ReshapeOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, TransposeOp)
+        if inner is None:
+            return None
+        dims = spec(inner.x).dims
+        wide = [p for p in inner.perm.data if dims[p] != ONE]
+        return edit.add(ReshapeOp, inner.x, shape=op.shape.data) if wide == sorted(wide) else None
+
+
+class MergeTransposeSplit(Pattern[ReshapeOp]):
+    """``reshape(transpose(reshape(x), p)) = transpose(x, p')`` when the reshapes undo each other.
+
+    The inner one merges runs of axes of ``x`` to one each; the outer one splits them again in
+    their new places. Exporters write the transposition of a batched matrix so.
+    """
+
+    root = ReshapeOp
+
+    def _rewrite(self, op: ReshapeOp, edit: Edit) -> Replacement:
+        turn = made_by(op.x, TransposeOp)
+        merge = made_by(turn.x, ReshapeOp) if turn is not None else None
+        if turn is None or merge is None:
+            return None
+        dims = spec(merge.x).dims
+        runs = merged_runs(dims, spec(merge.y).dims)
+        if runs is None:
+            return None
+        perm: list[int] = [axis for p in turn.perm.data for axis in runs[p]]
+        if without_ones([dims[a] for a in perm]) != without_ones(op.shape.data):
+            return None
+        turned = edit.add(TransposeOp, merge.x, perm=perm)
+        return edit.add(ReshapeOp, turned, shape=op.shape.data)
+
+
+def merged_runs(dims: Sequence[Expr], merged: Sequence[Expr]) -> list[list[int]] | None:
+    """For each size of ``merged`` the run of axes of ``dims`` whose product it is, or None."""
+    runs: list[list[int]] = []
+    axis = 0
+    for size in merged:
+        run: list[int] = []
+        while axis < len(dims) and product(dims[a] for a in run) != size:
+            run.append(axis)
+            axis += 1
+        if product(dims[a] for a in run) != size:
+            return None
+        runs.append(run)
+    if any(d != ONE for d in dims[axis:]):
+        return None
+    if runs:
+        runs[-1].extend(range(axis, len(dims)))
+    return runs
+
+
+class ExpandOfExpand(Pattern[ExpandOp]):
+    """``expand(expand(x)) = expand(x)``."""
+
+    root = ExpandOp
+
+    def _rewrite(self, op: ExpandOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, ExpandOp)
+        return None if inner is None else edit.add(ExpandOp, inner.x, shape=op.shape.data)
+
+
+class ExpandByOnes(Pattern[ExpandOp]):
+    """An expansion that adds only axes of size 1 is a reshape."""
+
+    root = ExpandOp
+
+    def _rewrite(self, op: ExpandOp, edit: Edit) -> Replacement:
+        have, want = spec(op.x).dims, spec(op.y).dims
+        padded = (ONE,) * (len(want) - len(have)) + have
+        return edit.add(ReshapeOp, op.x, shape=want) if padded == want else None
+
+
+class ExpandedOperand(Pattern[MapOp]):
+    """``f(expand(x), y) = f(x, y)`` when ``y`` is as wide: a map repeats operands by itself."""
+
+    root = MapOp
+
+    def _rewrite(self, op: MapOp, edit: Edit) -> Replacement:
+        for i, x in enumerate(op.xs):
+            inner = made_by(x, ExpandOp)
+            if inner is None:
+                continue
+            xs = [*op.xs[:i], inner.x, *op.xs[i + 1 :]]
+            if MapOp.infer(tuple(map(spec, xs)), fn=op.fn.data) == spec(op.y):
+                return edit.map(op.fn.data, *xs)
+        return None
+
+
+class MapOfExpanded(Pattern[MapOp]):
+    """``f(expand(x)) = expand(f(x))`` for one operand: compute before repeating."""
+
+    root = MapOp
+
+    def _rewrite(self, op: MapOp, edit: Edit) -> Replacement:
+        wide = [x for x in op.xs if edit.array(x) is None or spec(x).rank]
+        inner = made_by(wide[0], ExpandOp) if len(wide) == 1 else None
+        if inner is None or not only_use(inner.y):
+            return None
+        xs = [inner.x if x is inner.y else x for x in op.xs]
+        return edit.add(ExpandOp, edit.map(op.fn.data, *xs), shape=inner.shape.data)
+
+
+class SliceOfSlice(Pattern[SliceOp]):
+    """``x[a][b] = x[a + b * step]``."""
+
+    root = SliceOp
+
+    def _rewrite(self, op: SliceOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, SliceOp)
+        if inner is None:
+            return None
+        near = zip(inner.starts.data, op.starts.data, inner.steps.data, strict=True)
+        starts = tuple(a + b * step for a, b, step in near)
+        steps = tuple(a * b for a, b in zip(inner.steps.data, op.steps.data, strict=True))
+        return edit.add(SliceOp, inner.x, starts=starts, sizes=op.sizes.data, steps=steps)
+
+
+class SliceOfConcat(Pattern[SliceOp]):
+    """A slice that is exactly one operand of a concatenation is that operand."""
+
+    root = SliceOp
+
+    def _rewrite(self, op: SliceOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, ConcatOp)
+        if inner is None or any(s != 1 for s in op.steps.data):
+            return None
+        axis: int = inner.axis.data % spec(op.x).rank
+        start: Expr = op.starts.data[axis]
+        at = ZERO
+        for x in inner.xs:
+            if at == start and spec(x) == spec(op.y):
+                others = [s for i, s in enumerate(op.starts.data) if i != axis]
+                return x if all(s == 0 for s in others) else None
+            at = at + spec(x).dims[axis]
+        return None
+
+
+class FlatConcat(Pattern[ConcatOp]):
+    """``concat(x) = x``; ``concat(concat(a, b), c) = concat(a, b, c)``; empty operands go."""
+
+    root = ConcatOp
+
+    def _rewrite(self, op: ConcatOp, edit: Edit) -> Replacement:
+        axis: int = op.axis.data % spec(op.y).rank
+        flat: list[SSAValue] = []
+        for x in op.xs:
+            inner = made_by(x, ConcatOp)
+            same = inner is not None and inner.axis.data % spec(op.y).rank == axis
+            joined = inner is not None and same and only_use(x)
+            flat.extend(inner.xs if inner is not None and joined else [x])
+        kept = [x for x in flat if spec(x).dims[axis] != 0]
+        if len(kept) == 1:
+            return kept[0]
+        if not kept or kept == list(op.xs):
+            return None
+        return edit.add(ConcatOp, kept, axis=axis)
+
+
+class ConcatOfSlices(Pattern[ConcatOp]):
+    """``concat(x[a:b], x[b:c]) = x[a:c]``."""
+
+    root = ConcatOp
+
+    def _rewrite(self, op: ConcatOp, edit: Edit) -> Replacement:
+        axis: int = op.axis.data % spec(op.y).rank
+        parts = [p for x in op.xs if (p := made_by(x, SliceOp)) is not None]
+        if len(parts) != len(op.xs) or len({id(p.x) for p in parts}) != 1:
+            return None
+        first = parts[0]
+        end: Expr = first.starts.data[axis]
+        for part in parts:
+            same = all(
+                part.starts.data[i] == first.starts.data[i]
+                for i in range(len(part.steps.data))
+                if i != axis
+            )
+            if not same or part.starts.data[axis] != end or any(s != 1 for s in part.steps.data):
+                return None
+            end = end + part.sizes.data[axis]
+        return edit.add(
+            SliceOp,
+            first.x,
+            starts=first.starts.data,
+            sizes=spec(op.y).dims,
+            steps=first.steps.data,
+        )
+
+
+class MatmulOfTransposed(Pattern[MatmulOp]):
+    """``a @ transpose(b) = matmul(a, b, transpose_b)``, and back again."""
+
+    root = MatmulOp
+
+    def _rewrite(self, op: MatmulOp, edit: Edit) -> Replacement:
+        inner = made_by(op.b, TransposeOp)
+        if inner is None or not swaps_last_two(inner):
+            return None
+        return edit.add(MatmulOp, op.a, inner.x, transpose_b=not op.transpose_b.data)
+
+
+PATTERNS = (
+    *(NoView(), ReshapeOfReshape(), TransposeOfTranspose(), TransposeOfOnes()),
+    *(ReshapeOfMovedOnes(), MergeTransposeSplit(), ExpandOfExpand(), ExpandByOnes()),
+    *(ExpandedOperand(), MapOfExpanded(), SliceOfSlice(), SliceOfConcat(), FlatConcat()),
+    *(ConcatOfSlices(), MatmulOfTransposed()),
+)

@@ -1,0 +1,80 @@
+"""C sources to a shared object with the system's compiler, files in parallel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+from tapeout.ir.errors import CompileError
+from tapeout.runtime.artifact import c_sources
+from tapeout.targets.cpu.device import Device
+
+FLAGS = (
+    *("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-w"),
+    # Results must not depend on what a compiler chooses to fuse; fused steps are written out.
+    *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
+)
+
+
+def compiler(device: Device) -> str:
+    """The C compiler for a device: ``TAPEOUT_CC``, or the one its TOML names. E0601 without."""
+    name = os.environ.get("TAPEOUT_CC") or device.compiler
+    if shutil.which(name) is None:
+        raise CompileError(
+            "E0601",
+            "there is no C compiler for this device",
+            [("device", f"cpu:{device.name}"), ("looked for", name)],
+            f"install {name}, or set TAPEOUT_CC to the compiler to use",
+        )
+    return name
+
+
+def prelude() -> dict[str, bytes]:
+    """The headers that kernels include, by name."""
+    folder = files("tapeout.targets").joinpath("cpu", "prelude")
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".h")}
+
+
+def sources(generated: Mapping[str, str]) -> dict[str, bytes]:
+    """Everything that is compiled: generated files, the prelude and the runtime, by name."""
+    own = {name: text.encode() for name, text in generated.items()}
+    return {**c_sources(), **prelude(), **own}
+
+
+def build(everything: Mapping[str, bytes], device: Device, extra: Sequence[str] = ()) -> bytes:
+    """Compile and link; returns the shared object. E0602 with the compiler's words on failure."""
+    cc = compiler(device)
+    with tempfile.TemporaryDirectory(prefix="tapeout-") as folder:
+        for name, data in everything.items():
+            Path(folder, name).write_bytes(data)
+        units = sorted(n for n in everything if n.endswith(".c"))
+        flags = [*FLAGS, *device.flags, *extra]
+
+        def compile_one(name: str) -> str:
+            target = name.removesuffix(".c") + ".o"
+            _run([cc, *flags, "-c", name, "-o", target], folder)
+            return target
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            objects = list(pool.map(compile_one, units))
+        _run(
+            [cc, *flags, "-shared", *objects, "-o", "model.so", "-lm", "-lpthread", "-s"], folder
+        )
+        return Path(folder, "model.so").read_bytes()
+
+
+def _run(command: Sequence[str], folder: str) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CompileError(
+            "E0602",
+            "the C compiler failed on generated code",
+            [("command", " ".join(command)), ("says", done.stderr[:2000])],
+            "this is a fault of tapeout: report it with the model; compile with --format dir to keep the sources",
+        )
