@@ -51,6 +51,7 @@ class PassFailed(AssertionError):
     reproducer: Path | None
 
     def __str__(self) -> str:
+        """One line: the pass, those before it, the reason, and the reproducer if there is one."""
         ran = ", ".join(map(str, self.before)) or "none"
         where = f"; the first line of {self.reproducer} reproduces it" if self.reproducer else ""
         return f"pass {self.failed} failed (passes before it: {ran}): {self.reason}{where}"

@@ -107,7 +107,8 @@ class MergeTransposeSplit(Pattern[ReshapeOp]):
         runs = merged_runs(dims, spec(merge.y).dims)
         if runs is None:
             return None
-        perm: list[int] = [axis for p in turn.perm.data for axis in runs[p]]
+        order: tuple[int, ...] = turn.perm.data
+        perm = [axis for p in order for axis in runs[p]]
         if without_ones([dims[a] for a in perm]) != without_ones(op.shape.data):
             return None
         turned = edit.add(TransposeOp, merge.x, perm=perm)
