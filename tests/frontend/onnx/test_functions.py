@@ -54,7 +54,7 @@ def _leaky() -> NodeProto:
     return node
 
 
-_FEEDS = {"x": np.array([-8.0, 0.5, 2.0], np.float32), "m": np.array([1.0, 2.0, 3.0], np.float32)}
+_FEEDS = {"x": np.array([-3.0, 0.5, 2.0], np.float32), "m": np.array([1.0, 2.0, 3.0], np.float32)}
 
 
 def _flat(model: ModelProto) -> CheckedModel:
