@@ -128,8 +128,12 @@ def table(rows: list[Row], engines: tuple[str, ...], ceilings: dict[int, Ceiling
 def _cell(timing: Timing | None) -> str:
     if timing is None:
         return "failed"
-    low, mid, high = (f"{s * 1e3:.3g}" for s in (timing.lowest, timing.median, timing.highest))
+    low, mid, high = map(_ms, (timing.lowest, timing.median, timing.highest))
     return f"{mid} ({low}..{high})"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f}" if seconds > 0.1 else f"{seconds * 1e3:.3g}"
 
 
 def main(arguments: list[str]) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from machine import Ceilings, best_of, cpu_model, measure_ceilings
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -51,7 +52,7 @@ class Report:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self._tree(failures), indent=1) + "\n")
         for failure in failures:
-            console().print(f"[red]failed[/]: {failure}", markup=True, highlight=False)
+            console().print(f"[red]failed[/]: {escape(failure)}", highlight=False)
         return 1 if failures else 0
 
     def _tree(self, failures: list[str]) -> dict[str, Any]:

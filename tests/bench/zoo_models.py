@@ -32,9 +32,10 @@ class Model:
 def models(names: tuple[str, ...]) -> list[Model]:
     """Make the named models where they are missing, and return them."""
     script = Path(__file__).parents[1] / "models" / "make.py"
-    made = subprocess.run(
-        [sys.executable, str(script), "--json", *names], check=True, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, str(script), "--json", *names]
+    made = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    if made.returncode != 0:
+        sys.exit(made.returncode)  # make.py has said why
     facts: list[dict[str, Any]] = json.loads(made.stdout)
     return [
         Model(

@@ -52,7 +52,8 @@ def test_a_model_is_made_once_and_again_to_the_same_bytes(tmp_path: Path) -> Non
 def test_the_trained_classifiers_have_learnt_the_digits(
     zoo: Callable[[str], Any], name: str
 ) -> None:
-    assert zoo(name).facts["accuracy"] > 0.96
+    # Chance is 0.1. Well-separated classes are what makes "every prediction is kept" worth a test.
+    assert zoo(name).facts["accuracy"] > 0.9
 
 
 def test_the_exported_encoder_gives_the_embeddings_of_the_original(

@@ -1,0 +1,81 @@
+"""The harness measures every engine, compares their outputs, and says so when one fails."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+pytestmark = pytest.mark.models
+
+QUICK = ("--models", "mlp", "--threads", "1", "--rounds", "3", "--seconds", "1")
+
+
+def _bench(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(HERE / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _results(script: str, folder: Path, *arguments: str) -> dict[str, Any]:
+    file = folder / "results.json"
+    result = _bench(script, *QUICK, "--peers-only", "--json", str(file), *arguments)
+    assert result.returncode == 0, result.stderr
+    return json.loads(file.read_text())
+
+
+def test_latency_measures_every_engine_under_measured_ceilings(tmp_path: Path) -> None:
+    results = _results("latency.py", tmp_path)
+    (ceilings,) = results["ceilings"]
+    assert ceilings["fma_gflops"] > 1
+    assert ceilings["read_gb_s"] > 0.1
+    (row,) = results["latency"]
+    assert set(row["timings"]) == {"onnxruntime", "openvino"}
+    for timing in row["timings"].values():
+        assert 0 < timing["lowest"] <= timing["median"] <= timing["highest"]
+        assert timing["turns"] == 3
+    assert max(row["errors"].values()) < 1e-4
+    # A model's products cannot be faster than the machine's fused multiply-adds.
+    fastest = min(timing["lowest"] for timing in row["timings"].values())
+    assert row["flop"] / fastest / 1e9 < ceilings["fma_gflops"]
+
+
+def test_calls_are_measured_plain_and_bound(tmp_path: Path) -> None:
+    rows = _results("calls.py", tmp_path, "--against", "onnxruntime")["calls"]
+    assert [row["way"] for row in rows] == ["plain", "bound"]
+
+
+def test_footprint_counts_what_a_process_holds_at_its_peak(tmp_path: Path) -> None:
+    (row,) = _results("footprint.py", tmp_path, "--against", "onnxruntime")["footprint"]
+    assert row["peak_bytes"] > row["weights_bytes"] > 0
+
+
+def test_an_engine_that_fails_is_named_and_ends_the_run_with_1(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    broken = tmp_path / "sitecustomize.py"
+    broken.write_text("import sys\nsys.modules['openvino'] = None\n")
+    command = [sys.executable, str(HERE / "latency.py"), *QUICK, "--peers-only"]
+    result = subprocess.run(
+        [*command, "--json", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+    )
+    assert result.returncode == 1
+    (failure,) = json.loads(file.read_text())["failures"]
+    assert failure.startswith("openvino on mlp: ")
+    assert "onnxruntime" in json.loads(file.read_text())["latency"][0]["timings"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("--models", "resnet51"), "resnet51"), (("--against", "onnx-runtime"), "onnx-runtime")],
+)
+def test_an_unknown_name_is_wrong_usage(arguments: tuple[str, str], named: str) -> None:
+    result = _bench("latency.py", "--threads", "1", "--peers-only", *arguments)
+    assert result.returncode == 2
+    assert named in result.stderr
