@@ -57,11 +57,12 @@ class Roots:
     """Which roots accept what: a strategy that cannot fuse names its operator in neither.
 
     ``epilogue``: operators whose result may be mapped in registers. ``prologue``: those whose
-    operands may be computed on the fly.
+    operands may be computed on the fly. ``views``: those whose operands may be views only.
     """
 
     epilogue: tuple[type[Operation], ...]
     prologue: tuple[type[Operation], ...]
+    views: tuple[type[Operation], ...] = ()
 
 
 class _Former:
@@ -112,6 +113,8 @@ class _Former:
         if after.root is not None and isinstance(op, POINTWISE):
             # The operator is an epilogue already; what feeds it must be as cheap as a load.
             return self.is_cheap(before, op) and self.only_pointwise(before)
+        if isinstance(after.root, self.roots.views):
+            return all(isinstance(o, VIEWS) for o in before.ops) and self.feeds_once(before, op)
         if after.root is not None:
             return isinstance(after.root, self.roots.prologue) and self.feeds_once(before, op)
         return self.feeds_once(before, op) or self.is_cheap(before, op)

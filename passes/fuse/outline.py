@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Operation, Region, SSAValue
@@ -29,7 +29,7 @@ class Fuse(Pass):
     """Form kernels; saves the memory traffic between their operators, and equal kernels' code."""
 
     name = "fuse"
-    roots: Roots = Roots((), ())
+    roots: Roots = field(default_factory=lambda: Roots((), ()))
 
     def apply(self, module: Module) -> None:
         """Outline every group of every entry and of regions nested in them."""

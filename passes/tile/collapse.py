@@ -4,12 +4,13 @@ Only kernels of maps, conversions and reductions (with kept axes) qualify; buffe
 a merged axis is the same memory. Longer rows mean fewer loops and fewer cut vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from tapeout.ir.expr import Expr, product
 from tapeout.ir.op import NNOp
+from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import ConstantOp
@@ -69,12 +70,38 @@ def _one_is_free(dims: Sequence[Expr], a: int, b: int, reduced: set[int]) -> boo
     return (dims[a] == 1 or dims[b] == 1) and a not in reduced and b not in reduced
 
 
-def _rebuild(kernel: KernelOp, rank: int, groups: Sequence[Sequence[int]]) -> KernelOp:
+def rebuilt(
+    kernel: KernelOp, rank: int, groups: Sequence[Sequence[int]], fixed: Set[SSAValue]
+) -> KernelOp | None:
+    """The kernel with axes merged in ``groups``, ``fixed`` operands left as they are.
+
+    None when some value runs along a part of a group only, or an operator cannot be remade.
+    """
+    values = [*kernel.body.block.args, *(r for o in kernel.body.block.ops for r in o.results)]
+    allowed = MapOp | ConvertOp | ConstantOp | ReturnOp | MatmulOp
+    if not all(isinstance(o, allowed) for o in kernel.body.block.ops):
+        return None
+    for value in values:
+        own = spec(value).dims
+        if value in fixed or not own:
+            continue
+        along = [False] * (rank - len(own)) + [d != 1 for d in own]
+        if len(own) > rank or any(len({along[a] for a in axes}) > 1 for axes in groups):
+            return None
+    return _rebuild(kernel, rank, groups, fixed)
+
+
+def _rebuild(
+    kernel: KernelOp,
+    rank: int,
+    groups: Sequence[Sequence[int]],
+    fixed: Set[SSAValue] = frozenset(),
+) -> KernelOp:
     where = {axis: g for g, axes in enumerate(groups) for axis in axes}
 
     def merged(value: SSAValue) -> TensorType:
         own = spec(value).dims
-        if not own:
+        if not own or value in fixed:
             return TensorType(spec(value))
         missing = rank - len(own)
         sizes = [[own[a - missing] for a in axes if a >= missing] for axes in groups]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from xdsl.ir import SSAValue
 
+from tapeout.ir.dtypes import DType, f32
 from tapeout.ir.expr import Expr, ExprLike, as_expr
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
-from tapeout.ir.tile.ops import Bounds, lane
+from tapeout.ir.tile.ops import Bounds, ProgramOp, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
 from tapeout.passes.tile.pull import Pull
+
+Array = np.ndarray[Any, Any]
+Pack = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,19 @@ class Machine:
     tile_n: int
     l1_bytes: int
     l2_bytes: int
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A tile program, and for some operands the layout in which it wants their weights."""
+
+    program: ProgramOp
+    packs: Mapping[int, Pack] = field(default_factory=dict[int, Pack])
+
+
+def accumulator(dtype: DType) -> DType:
+    """The type that sums of products of ``dtype`` are kept in: f32 for narrow floats."""
+    return f32 if dtype.is_float and dtype.bits < 32 else dtype
 
 
 def buffer_spec(value: SSAValue) -> BufferSpec:

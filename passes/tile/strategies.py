@@ -2,52 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence, Set
 
-import numpy as np
+from xdsl.builder import Builder
 from xdsl.ir import Operation
+from xdsl.rewriter import InsertPoint
 
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
+from tapeout.ir.op import NNOp
+from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import ConstantOp, DimValuesOp, IotaOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
 from tapeout.ir.ops.views import ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
-from tapeout.ir.tile.ops import ProgramOp
 from tapeout.passes.fuse.groups import Roots
-from tapeout.passes.tile.kernel_io import Machine
+from tapeout.passes.tile.kernel_io import Lowered, Machine
+from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.rows import lower_rows
-
-Array = np.ndarray[Any, Any]
-Pack = Callable[[Array], Array]
 
 ROWS = (
     *(MapOp, ConvertOp, TransposeOp, ExpandOp, SliceOp, PadOp, ReshapeOp),
     *(ReduceOp, ConstantOp, IotaOp, DimValuesOp, ReturnOp),
 )
 
-
-@dataclass(frozen=True)
-class Lowered:
-    """A tile program, and for some operands the layout in which it wants their weights."""
-
-    program: ProgramOp
-    packs: Mapping[int, Pack] = field(default_factory=dict)
+NORMS = (SoftmaxOp, LayerNormOp, RmsNormOp)
+ROOTS = Roots(
+    epilogue=(ReduceOp, MatmulOp, *NORMS), prologue=(ReduceOp, *NORMS), views=(MatmulOp,)
+)
 
 
-ROOTS = Roots(epilogue=(ReduceOp,), prologue=(ReduceOp,))
+def lower_kernel(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
+    """The tile program of a kernel; ``constants`` are the operands that are weights.
+
+    E0403 names an operator without a strategy.
+    """
+    if any(isinstance(op, MatmulOp) for op in kernel.body.block.ops):
+        return lower_matmul(kernel, machine, constants)
+    plain = decomposed(kernel)
+    others = [op for op in plain.body.block.ops if not isinstance(op, ROWS)]
+    if others:
+        raise unsupported(others)
+    return Lowered(lower_rows(plain, machine))
 
 
-def lower_kernel(kernel: KernelOp, machine: Machine) -> Lowered:
-    """The tile program of a kernel; E0403 names an operator without a strategy."""
-    others = [op for op in kernel.body.block.ops if not isinstance(op, ROWS)]
-    if not others:
-        return Lowered(lower_rows(kernel, machine))
-    raise unsupported(others)
+def constant_operands(module: Module) -> dict[str, set[int]]:
+    """Per kernel, the operands that are weights in every call."""
+    found: dict[str, set[int]] = {}
+    for entry in module.entries():
+        for call in entry.walk():
+            if isinstance(call, CallOp):
+                here = {i for i, v in enumerate(call.args) if isinstance(v.owner, WeightOp)}
+                found[call.callee.data] = found.get(call.callee.data, here) & here
+    return found
+
+
+def decomposed(kernel: KernelOp) -> KernelOp:
+    """The kernel with every operator that has a decomposition replaced by it."""
+    copy = kernel.clone()
+    changed = True
+    while changed:
+        changed = False
+        for op in list(copy.body.block.ops):
+            if not isinstance(op, NNOp):
+                continue
+            values = op.decompose(Builder(InsertPoint.before(op)))
+            if values is None:
+                continue
+            for old, new in zip(op.results, values, strict=True):
+                old.replace_all_uses_with(new)
+            op.detach()
+            op.erase()
+            changed = True
+    return copy
 
 
 def unsupported(ops: Sequence[Operation]) -> CompileError:

@@ -15,7 +15,7 @@ from tapeout.ir.ops.structure import EntryOp
 from tapeout.passes.memory.arena import Arena, place
 from tapeout.passes.memory.plan import Plan, make_plan
 from tapeout.passes.tile.kernel_io import Machine
-from tapeout.passes.tile.strategies import lower_kernel, repack
+from tapeout.passes.tile.strategies import constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu.build import build, sources
@@ -50,7 +50,8 @@ def compile_module(module: Module, device: Device) -> Compiled:
     entry = next(iter(module.entries()))
     shape = Machine(device.lanes, device.tile_m, device.tile_n, device.l1_bytes, device.l2_bytes)
     face = interface_of(entry)
-    programs = {name: lower_kernel(k, shape) for name, k in module.kernels().items()}
+    constants = constant_operands(module)
+    programs = {n: lower_kernel(k, shape, constants[n]) for n, k in module.kernels().items()}
     repack(module, entry, programs)
     kernels = [emit_kernel(p.program, device, face.slots) for p in programs.values()]
     plan = make_plan(module, entry, {k.name: _extra_buffers(k) for k in kernels})

@@ -35,7 +35,7 @@ TO_FN v_u8 to_narrow_u8(v_i32 x) {
 TO_FN v_i32 to_round_bits(v_f32 magnitude, int mantissa, int bias) {
   int drop = 23 - mantissa;
   v_i32 bits = (v_i32)magnitude;
-  v_i32 normal = bits + ((1 << (drop - 1)) - 1) + ((bits >> drop) & 1);
+  v_i32 normal = (v_i32)((v_u32)bits + ((1u << (drop - 1)) - 1) + (((v_u32)bits >> drop) & 1));
   /* adding 2^k with its last bit at the smallest subnormal rounds to a multiple of that */
   i32 anchor_bits = (127 + 1 - bias - mantissa + 23) << 23;
   v_f32 anchor = (v_f32)v_splat_i32(anchor_bits);
@@ -88,7 +88,7 @@ TO_FN v_f32 to_f32_f16(v_u16 x) {
   /* the top exponent is that of inf and NaN; a NaN comes out quiet */
   wide |= (magnitude >= 0x7C00) & 0x7F800000;
   wide |= (magnitude > 0x7C00) & 0x00400000;
-  return (v_f32)(wide | (bits & 0x8000) << 16);
+  return (v_f32)((v_u32)wide | ((v_u32)bits & 0x8000) << 16);
 }
 TO_FN v_u16 to_f16_f32(v_f32 x) {
   v_i32 bits = to_round_bits(v_abs_f32(x), 10, 15);
@@ -106,7 +106,7 @@ TO_FN v_u16 to_f16_f32(v_f32 x) {
     v_i32 wide = (v_i32)to_widen_bits(magnitude, mantissa, bias);                              \
     if (over != nan) wide = v_blend_i32(magnitude == over, v_splat_i32(0x7F800000), wide);     \
     wide = v_blend_i32(magnitude > (over != nan ? over : top), v_splat_i32(0x7FC00000), wide); \
-    return (v_f32)(wide | (bits & 0x80) << 24);                                                \
+    return (v_f32)((v_u32)wide | ((v_u32)bits & 0x80) << 24);                                               \
   }                                                                                            \
   TO_FN v_u8 to_##F##_f32_with(v_f32 x, int beyond) {                                          \
     v_i32 bits = to_round_bits(v_abs_f32(x), mantissa, bias);                                  \
@@ -122,7 +122,8 @@ TO_FLOAT8(f8e5m2, 2, 15, 0x7B, 0x7C, 0x7E)
 #define TO_FLOAT8_FNUZ(F, mantissa, bias)                                                      \
   TO_FN v_f32 to_f32_##F(v_u8 x) {                                                             \
     v_i32 bits = to_widen_u8(x);                                                               \
-    v_i32 wide = (v_i32)to_widen_bits(bits & 0x7F, mantissa, bias) | (bits & 0x80) << 24;      \
+    v_i32 wide = (v_i32)to_widen_bits(bits & 0x7F, mantissa, bias);                            \
+    wide |= (v_i32)(((v_u32)bits & 0x80) << 24);                                               \
     return (v_f32)v_blend_i32(bits == 0x80, v_splat_i32(0x7FC00000 | INT32_MIN), wide);        \
   }                                                                                            \
   TO_FN v_u8 to_##F##_f32_with(v_f32 x, int saturate) {                                        \

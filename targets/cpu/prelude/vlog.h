@@ -7,9 +7,9 @@
 
 /* x positive and normal: *k the exponent, and m - 1. */
 TO_FN v_f32 to_split_pow2(v_f32 x, v_i32 *k) {
-  v_i32 bits = (v_i32)x;
-  *k = (bits - 0x3F2AAAAB) >> 23; /* the bits of 2/3 */
-  return (v_f32)((v_u32)bits - ((v_u32)*k << 23)) - 1;
+  v_u32 bits = (v_u32)x;
+  *k = (v_i32)(bits - 0x3F2AAAAB) >> 23; /* the bits of 2/3 */
+  return (v_f32)(bits - ((v_u32)*k << 23)) - 1;
 }
 
 /* The same for subnormals too. */

@@ -1,0 +1,206 @@
+"""Matrix products: a register tile of the result stays put while one axis streams past it.
+
+Constant right-hand sides are packed at compile time into panels ``[N / tile_n][K][tile_n]``, so
+that the inner loop reads them in one unbroken line. Loops, outside in: batch, panels of columns
+(these run in parallel), blocks of rows, ``k``. Leading axes of ``a`` join its rows when ``b``
+has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from xdsl.ir import BlockArgument, SSAValue
+
+from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, is_less
+from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.ops.structure import KernelOp
+from tapeout.ir.tile.builder import TileBuilder
+from tapeout.ir.tile.ops import Bounds, ProgramOp, lane
+from tapeout.ir.tile.types import BufferSpec
+from tapeout.ir.types import spec
+from tapeout.passes.tile.collapse import rebuilt
+from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec
+from tapeout.passes.tile.pull import Pull
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PackColumns:
+    """``[K, N]`` (or ``[N, K]`` with ``transposed``) to panels ``[N / width, K, width]``.
+
+    The last panel is filled with zeros.
+    """
+
+    width: int
+    transposed: bool
+
+    def __call__(self, array: Array) -> Array:
+        """Pack one matrix."""
+        matrix = array.T if self.transposed else array
+        k, n = matrix.shape
+        panels = -(-n // self.width)
+        padded = np.zeros((k, panels * self.width), array.dtype)
+        padded[:, :n] = matrix
+        return np.ascontiguousarray(padded.reshape(k, panels, self.width).transpose(1, 0, 2))
+
+
+def lower_matmul(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
+    """The tile program of a product with its epilogue; ``constants`` are weight operands."""
+    return _Product(_rows_joined(kernel, constants), machine, constants).build()
+
+
+def row_blocks(rows: Expr, most: int) -> Iterator[tuple[Expr, Expr, int]]:
+    """Cut ``rows`` into runs ``(lo, hi, size)`` of blocks of at most ``most`` rows.
+
+    A known count is cut evenly (128 by 14 is 9 blocks of 13 and one of 11); an unknown one into
+    full blocks, then a rest in falling powers of two.
+    """
+    count = rows.constant
+    if count is not None:
+        blocks = -(-count // most)
+        size = -(-count // max(blocks, 1))
+        whole = count // max(size, 1) * size
+        if whole:
+            yield ZERO, as_expr(whole), size
+        if count - whole:
+            yield as_expr(whole), as_expr(count), count - whole
+        return
+    at = ZERO
+    sizes = [most, *(s for s in (8, 4, 2, 1) if s < most)]
+    for size in sizes:
+        end = at + (rows - at) // size * size
+        yield at, end, size
+        at = end
+
+
+def _rows_joined(kernel: KernelOp, constants: Set[int]) -> KernelOp:
+    """Merge the leading axes of ``a`` with its rows when ``b`` is one constant matrix."""
+    root = next(op for op in kernel.body.block.ops if isinstance(op, MatmulOp))
+    rank = spec(root.y).rank
+    is_weight = isinstance(root.b, BlockArgument) and root.b.index in constants
+    if rank < 3 or not is_weight or spec(root.b).rank != 2:
+        return kernel
+    return rebuilt(kernel, rank, [list(range(rank - 1)), [rank - 1]], {root.b}) or kernel
+
+
+class _Product:
+    def __init__(self, kernel: KernelOp, machine: Machine, constants: Set[int]) -> None:
+        self.kernel, self.machine = kernel, machine
+        self.root = next(op for op in kernel.body.block.ops if isinstance(op, MatmulOp))
+        self.dims = spec(self.root.y).dims
+        self.m, self.n = self.dims[-2:]
+        self.k = spec(self.root.a).dims[-1]
+        self.rank = len(self.dims)
+        narrow = is_less(self.m, 7)
+        self.width = machine.tile_n * (2 if narrow else 1)
+        self.rows = 6 if narrow else machine.tile_m
+        b = self.root.b
+        self.packed = (
+            isinstance(b, BlockArgument) and b.index in constants and spec(b).rank == 2
+        )
+
+    def build(self) -> Lowered:
+        arguments = self.kernel.body.block.args
+        inputs = [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)]
+        packs: dict[int, Pack] = {}
+        if self.packed:
+            assert isinstance(self.root.b, BlockArgument), "only operands are packed"
+            at = self.root.b.index
+            panels = ceildiv(self.n, self.width)
+            spec_b = BufferSpec((panels, self.k, as_expr(self.width)), spec(self.root.b).dtype)
+            inputs[at] = (f"x{at}", spec_b)
+            packs[at] = PackColumns(self.width, bool(self.root.transpose_b.data))
+        outputs = [(f"y{i}", buffer_spec(v)) for i, v in enumerate(self.kernel.returned)]
+        self.b = TileBuilder(self.kernel.sym_name.data, self.title(), inputs, outputs)
+        self.pull = Pull(self.b, dict(zip(arguments, self.b.inputs, strict=True)))
+        self.batch_loops([])
+        return Lowered(self.b.program, packs)
+
+    def title(self) -> str:
+        shape = " x ".join(f"[{r}, {c}]" for r, c in ((self.m, self.k), (self.k, self.n)))
+        batch = ", ".join(map(str, self.dims[:-2]))
+        return f"product {shape}" + (f", batch [{batch}]" if batch else "")
+
+    @property
+    def program(self) -> ProgramOp:
+        return self.b.program
+
+    def batch_loops(self, batch: list[Expr]) -> None:
+        if len(batch) < self.rank - 2:
+            with self.b.parallel("b", self.dims[len(batch)]) as loop:
+                self.batch_loops([*batch, loop.iv])
+            return
+        with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
+            self.panel(batch, loop.iv)
+
+    def panel(self, batch: list[Expr], j: Expr) -> None:
+        """All rows of one panel of columns."""
+        column = j + lane(1, self.width)
+        cut = (self.n % self.width) != 0
+        bounds: Bounds = ((column, self.n),) if cut else ()
+        local = None
+        if self.root.transpose_b.data and not self.packed:
+            local = self.pack_panel(batch, column, bounds)
+        for lo, hi, size in row_blocks(self.m, self.rows):
+            if lo == hi:
+                continue
+            with self.b.loop("i", lo, hi, size) as loop, self.pull.scope():
+                row = loop.iv + lane(0, size)
+                total = self.inner(batch, row, j, size, local, bounds)
+                self.finish([*batch, row, column], size, total, bounds)
+
+    def pack_panel(self, batch: list[Expr], column: Expr, bounds: Bounds) -> SSAValue:
+        """A transposed activation panel, laid out as the inner loop reads it."""
+        dtype = spec(self.root.b).dtype
+        local = self.b.alloc([self.k, self.width], dtype)
+        with self.b.loop("k", 0, self.k) as loop, self.pull.scope():
+            index = [*self.batch_of(self.root.b, batch), column, loop.iv]
+            tile = self.pull.at(self.root.b, index, (1, self.width), tuple(bounds))
+            self.b.store(tile, local, [loop.iv, lane(1, self.width)])
+        return local
+
+    def inner(
+        self,
+        batch: list[Expr],
+        row: Expr,
+        j: Expr,
+        size: int,
+        local: SSAValue | None,
+        bounds: Bounds,
+    ) -> SSAValue:
+        """The sum over ``k`` for one register tile."""
+        dtype = accumulator(spec(self.root.y).dtype)
+        column = lane(1, self.width)
+        start = self.b.full(0, (size, self.width), dtype)
+        with self.b.loop("k", 0, self.k, 1, [start]) as loop, self.pull.scope():
+            index = [*self.batch_of(self.root.a, batch), row, loop.iv]
+            a = self.pull.at(self.root.a, index, (size, 1))
+            if self.packed:
+                buffer = self.pull.buffers[self.root.b]
+                b = self.b.load(buffer, [j // self.width, loop.iv, column], (1, self.width))
+            elif local is not None:
+                b = self.b.load(local, [loop.iv, column], (1, self.width))
+            else:
+                at = [*self.batch_of(self.root.b, batch), loop.iv, j + column]
+                b = self.pull.at(self.root.b, at, (1, self.width), tuple(bounds))
+            a, b = self.b.convert(a, dtype), self.b.convert(b, dtype)
+            loop.next = [self.b.dot(a, b, loop.carried[0])]
+        return self.b.convert(loop.results[0], spec(self.root.y).dtype)
+
+    def batch_of(self, value: SSAValue, batch: list[Expr]) -> list[Expr]:
+        """Batch indices of an operand, whose axes broadcast."""
+        own = spec(value).dims[:-2]
+        tail = batch[len(batch) - len(own) :]
+        return [ZERO if d == 1 else i for d, i in zip(own, tail, strict=True)]
+
+    def finish(self, index: list[Expr], size: int, total: SSAValue, bounds: Bounds) -> None:
+        """Epilogue and stores of one register tile."""
+        self.pull.made[self.root.y] = lambda i, s, b: total
+        for value, buffer in zip(self.kernel.returned, self.b.outputs, strict=True):
+            tile = self.pull.at(value, index, (size, self.width), tuple(bounds))
+            self.b.store(tile, buffer, index, bounds)
