@@ -8,6 +8,9 @@ folder is the one way to reach a foreign file that the walk cannot see. The pric
 that keeps its files as links into a blob store (as Hugging Face's does) has to be copied out
 first. The model's own path is the user's word and may be a link.
 
+The optional ``checksum`` entry is not compared: it is of the file as a whole, which would have to
+be read, and whoever wrote the model file wrote the checksum too.
+
 A mapped file must not be cut short while it is in use; the operating system ends a process that
 reads past the new end.
 """

@@ -49,11 +49,11 @@ class Findings:
 
     def finish(self) -> None:
         """Raise what was found: one error as itself, several as :class:`CompileErrors`."""
-        if self._count <= 1:
-            for error in self._errors:
-                raise error
+        if not self._errors:
             return
         first = self._errors[0]
+        if self._count == 1:
+            raise first
         rest = self._count - len(self._errors)
         more = [CompileError(first.code, f"{rest} more faults are not shown", (), first.fix)]
         raise CompileErrors(
