@@ -36,8 +36,13 @@ GraphImporter: TypeAlias = Callable[[Graph, Sequence[AnyValue]], list[AnyValue]]
 class Scope:
     """A block being filled, and the SSA values made in it for known contents."""
 
-    block: Block
+    block: Block = field(default_factory=Block)
     made: dict[Value, SSAValue] = field(default_factory=dict[Value, SSAValue])
+
+    def discard(self) -> None:
+        """Erase what was built here, so that it counts as no reader of anything."""
+        for op in reversed(list(self.block.ops)):
+            self.block.erase_op(op)
 
 
 class Builder:
@@ -173,14 +178,19 @@ class Builder:
     def array(self, node: Call, x: Value, what: str) -> Array:
         """The contents of an input that must be known; E0405 when only the run decides them."""
         if x.array is None:
-            raise NotKnown(
-                "E0405",
-                f"{node.node.label}: {what} must be known when the model is compiled",
-                [("decided by", ", ".join(map(quoted, self.sources(x))) or "the data")],
-                "make it a constant of the model",
-                inputs=self.sources(x),
-            )
+            raise self.not_known(node, what, x)
         return x.array
+
+    def not_known(self, node: Call, what: str, *values: Value | None) -> NotKnown:
+        """The refusal (E0405) when ``values`` must be known and are not; for a rule to raise."""
+        inputs = sorted({n for v in values if v is not None for n in self.sources(v)})
+        return NotKnown(
+            "E0405",
+            f"{node.node.label}: {what} must be known when the model is compiled",
+            [("decided by", ", ".join(map(quoted, inputs)) or "the data")],
+            "make it a constant of the model",
+            inputs=tuple(inputs),
+        )
 
     def sources(self, x: Value) -> tuple[str, ...]:
         """Names of the entry's inputs that ``x`` is computed from."""
@@ -246,14 +256,20 @@ class Builder:
         return self._symbolic(x) if x.is_symbolic and x.array is None else self._constant(x)
 
     @contextmanager
-    def into(self, block: Block) -> Iterator[Scope]:
-        """Append to ``block`` inside the ``with``: the body of a control operator."""
-        scope = Scope(block)
+    def into(self, scope: Scope) -> Iterator[Scope]:
+        """Append to the block of ``scope`` inside the ``with``: the body of a control operator."""
         self.scopes.append(scope)
         try:
             yield scope
         finally:
             self.scopes.pop()
+
+    def splice(self, scope: Scope) -> None:
+        """Move what was built in a block on its own to the end of the current block."""
+        for op in list(scope.block.ops):
+            op.detach()
+            self.append(op)
+        self.scopes[-1].made |= scope.made
 
     def graph(self, graph: Graph, inputs: Sequence[AnyValue]) -> list[AnyValue]:
         """Import a subgraph into the current block; returns its outputs."""

@@ -22,10 +22,11 @@ def depth_to_space(b: Builder, node: Call, x: Value) -> Value:
 
 @rule("SpaceToDepth")
 def space_to_depth(b: Builder, node: Call, x: Value) -> Value:
-    """``[N, C, H*k, W*k]`` to ``[N, k*k*C, H, W]``."""
+    """``[N, C, H*k, W*k]`` to ``[N, k*k*C, H, W]``; in mode CRD ``[N, C*k*k, H, W]``."""
     n, c, h, w = _image(node, x)
     k = _block(node)
-    moved = b.transpose(b.reshape(x, [n, c, h // k, k, w // k, k]), (0, 3, 5, 1, 2, 4))
+    perm = (0, 3, 5, 1, 2, 4) if node.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    moved = b.transpose(b.reshape(x, [n, c, h // k, k, w // k, k]), perm)
     return b.reshape(moved, [n, c * k * k, h // k, w // k])
 
 

@@ -7,7 +7,7 @@ from tapeout.frontend.onnx.value import Value
 from tapeout.frontend.onnx.interface import element_type
 from tapeout.frontend.onnx.element_types import element_type as onnx_type
 from tapeout.frontend.onnx.value import AnyValue
-from tapeout.ir.dtypes import DType, boolean
+from tapeout.ir.dtypes import DType, boolean, f8e8m0, f32
 
 
 def type_attribute(node: Call, name: str, default: DType | None = None) -> DType:
@@ -39,8 +39,24 @@ def identity(b: Builder, node: Call, x: AnyValue) -> AnyValue:
 def _cast(b: Builder, node: Call, x: Value, to: DType) -> Value:
     if x.dtype.kind == "string":
         node.refuse("strings have no support", fix="turn text into numbers outside the model")
+    if to is f8e8m0 and x.dtype.is_float:
+        return _to_scale(b, node, x)
     eight_bit = to.is_float and to.bits == 8 and x.dtype.is_float
     return b.convert(x, to, saturate=eight_bit and node.flag("saturate", True))
+
+
+def _to_scale(b: Builder, node: Call, x: Value) -> Value:
+    """A power of two: rounded as the node asks, and kept in range if it saturates."""
+    wide = b.convert(x, f32)
+    if node.flag("saturate", True):
+        wide = b.map("min", b.map("max", wide, 2.0**-127), 2.0**127)
+    near = b.convert(b.convert(wide, f8e8m0), f32)
+    mode = node.text("round_mode", "up")
+    if mode == "up":
+        near = b.map("where", b.map("lt", near, wide), b.map("mul", near, 2), near)
+    elif mode == "down":
+        near = b.map("where", b.map("gt", near, wide), b.map("mul", near, 0.5), near)
+    return b.convert(near, f8e8m0)
 
 
 @rule("Dropout")

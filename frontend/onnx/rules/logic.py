@@ -41,7 +41,10 @@ def shift(b: Builder, node: Call, x: Value, y: Value) -> Value:
     direction = node.text("direction")
     if direction not in ("LEFT", "RIGHT"):
         node.invalid("direction is neither LEFT nor RIGHT", ("direction", direction))
-    return b.map("shift_left" if direction == "LEFT" else "shift_right", x, y)
+    if direction == "LEFT":
+        return b.map("shift_left", x, y)
+    # A signed number shifted by its width or more is all sign.
+    return b.map("shift_right", x, b.map("min", y, x.dtype.bits - 1) if x.dtype.kind == "int" else y)
 
 
 @rule("Where")
