@@ -98,7 +98,13 @@ class Evaluator:
             return self.loop(op)
         assert isinstance(op, NNOp), f"{op.name} has no reference"
         arrays = [self.gather(argument) for argument in op.arguments()]
-        results = type(op).reference(*arrays, **bind(self.symbols, op.attrs()))
+        attrs = op.attrs()
+        decided = {name: attrs.pop(name) for name in op.DECIDES}
+        for name in decided:
+            # The size of the result will bind it; a loop may have bound it in an earlier turn.
+            self.symbols.pop(str(decided[name][0]), None)
+            attrs[name] = None
+        results = type(op).reference(*arrays, **bind(self.symbols, attrs))
         return [np.asarray(r) for r in as_tuple(results)]
 
     def gather(self, argument: Any) -> Any:

@@ -1,8 +1,14 @@
 """Scalar functions: what one element of an ``nn.map`` (or a tile map) computes.
 
-One entry here gives a function to every target: its numpy meaning, its cost and its result
-type. Operands share one element type and so does the result, unless ``returns_bool``. Floats
-narrower than 32 bits are computed in f32 and rounded once.
+One entry here gives a function to every target: its numpy meaning, its cost, the element types
+that it accepts and its result type. Operands share one element type and so does the result,
+unless ``returns_bool``. Floats narrower than 32 bits are computed in f32 and rounded once.
+
+Integers: arithmetic wraps; ``div`` and ``trunc_mod`` truncate toward zero, ``floor_mod`` takes
+the sign of the divisor, and all three give 0 for a zero divisor; ``pow`` goes through f64;
+shifts by the width or more give 0. ``not``, ``and``, ``or`` and ``xor`` are bitwise, and logical
+on bool, which has no arithmetic. ``where`` takes a bool condition and any element type.
+Floats: IEEE 754, ``min`` and ``max`` propagate NaN, ``round`` goes to even.
 """
 
 import math
@@ -12,7 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from tapeout.ir.dtypes import Kind
+from tapeout.ir.numeric import wide
+
 Array = np.ndarray[Any, Any]
+
+FLOATS: tuple[Kind, ...] = ("float",)
+INTEGERS: tuple[Kind, ...] = ("int", "uint")
+NUMBERS: tuple[Kind, ...] = ("float", "int", "uint")
+ARITHMETIC: tuple[Kind, ...] = (*NUMBERS, "complex")
+BITS: tuple[Kind, ...] = ("bool", "int", "uint")
+ANY: tuple[Kind, ...] = ("float", "int", "uint", "bool", "string", "complex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +40,12 @@ class Scalar:
     reference: Callable[..., Array]
     flops: int = 1
     returns_bool: bool = False
+    accepts: tuple[Kind, ...] = FLOATS
 
 
 def _erf(x: Array) -> Array:
-    return np.vectorize(math.erf, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)
+    values = map(math.erf, x.reshape(-1).tolist())
+    return np.fromiter(values, np.float64, x.size).reshape(x.shape).astype(x.dtype)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -52,7 +70,8 @@ def _divide(a: Array, b: Array) -> Array:
     if not np.issubdtype(a.dtype, np.integer):
         return a / b
     quotient = np.abs(a) // np.where(b == 0, 1, np.abs(b))
-    return np.where(b == 0, 0, np.sign(a) * np.sign(b) * quotient).astype(a.dtype)
+    signed = np.where((a < 0) == (b < 0), quotient, -quotient)
+    return np.where(b == 0, 0, signed).astype(a.dtype)
 
 
 def _floor_mod(a: Array, b: Array) -> Array:
@@ -86,16 +105,18 @@ def _and(a: Array, b: Array) -> Array:
     return np.bitwise_and(a, b)
 
 
-def _bool(name: str, arity: int, reference: Callable[..., Any]) -> Scalar:
-    return Scalar(name, arity, reference, returns_bool=True)
+def _bool(
+    name: str, arity: int, reference: Callable[..., Any], accepts: tuple[Kind, ...]
+) -> Scalar:
+    return Scalar(name, arity, reference, returns_bool=True, accepts=accepts)
 
 
 SCALARS: Mapping[str, Scalar] = {
     s.name: s
     for s in (
-        Scalar("neg", 1, np.negative),
-        Scalar("abs", 1, np.abs),
-        Scalar("sign", 1, np.sign),
+        Scalar("neg", 1, np.negative, accepts=ARITHMETIC),
+        Scalar("abs", 1, np.abs, accepts=NUMBERS),
+        Scalar("sign", 1, np.sign, accepts=NUMBERS),
         Scalar("exp", 1, np.exp),
         Scalar("expm1", 1, np.expm1),
         Scalar("log", 1, np.log),
@@ -122,35 +143,35 @@ SCALARS: Mapping[str, Scalar] = {
         Scalar("silu", 1, lambda x: (x * _sigmoid(x)).astype(x.dtype), flops=4),
         Scalar("gelu", 1, _gelu, flops=5),
         Scalar("gelu_tanh", 1, _gelu_tanh, flops=8),
-        Scalar("relu", 1, lambda x: np.maximum(x, np.zeros((), x.dtype))),
+        Scalar("relu", 1, lambda x: np.maximum(x, np.zeros((), x.dtype)), accepts=NUMBERS),
         Scalar("floor", 1, np.floor),
         Scalar("ceil", 1, np.ceil),
         Scalar("trunc", 1, np.trunc),
         Scalar("round", 1, np.round),
-        Scalar("not", 1, np.invert),
-        _bool("is_nan", 1, np.isnan),
-        _bool("is_inf", 1, np.isinf),
-        Scalar("add", 2, np.add),
-        Scalar("sub", 2, np.subtract),
-        Scalar("mul", 2, np.multiply),
-        Scalar("div", 2, _divide),
-        Scalar("floor_mod", 2, _floor_mod),
-        Scalar("trunc_mod", 2, _trunc_mod),
-        Scalar("pow", 2, _power, flops=3),
-        Scalar("min", 2, np.minimum),
-        Scalar("max", 2, np.maximum),
-        Scalar("and", 2, _and),
-        Scalar("or", 2, np.bitwise_or),
-        Scalar("xor", 2, np.bitwise_xor),
-        Scalar("shift_left", 2, _shift(left=True)),
-        Scalar("shift_right", 2, _shift(left=False)),
-        _bool("eq", 2, np.equal),
-        _bool("ne", 2, np.not_equal),
-        _bool("lt", 2, np.less),
-        _bool("le", 2, np.less_equal),
-        _bool("gt", 2, np.greater),
-        _bool("ge", 2, np.greater_equal),
-        Scalar("where", 3, lambda c, a, b: np.where(c, a, b)),
+        Scalar("not", 1, np.invert, accepts=BITS),
+        _bool("is_nan", 1, np.isnan, FLOATS),
+        _bool("is_inf", 1, np.isinf, FLOATS),
+        Scalar("add", 2, np.add, accepts=ARITHMETIC),
+        Scalar("sub", 2, np.subtract, accepts=ARITHMETIC),
+        Scalar("mul", 2, np.multiply, accepts=ARITHMETIC),
+        Scalar("div", 2, _divide, accepts=ARITHMETIC),
+        Scalar("floor_mod", 2, _floor_mod, accepts=NUMBERS),
+        Scalar("trunc_mod", 2, _trunc_mod, accepts=NUMBERS),
+        Scalar("pow", 2, _power, flops=3, accepts=NUMBERS),
+        Scalar("min", 2, np.minimum, accepts=NUMBERS),
+        Scalar("max", 2, np.maximum, accepts=NUMBERS),
+        Scalar("and", 2, _and, accepts=BITS),
+        Scalar("or", 2, np.bitwise_or, accepts=BITS),
+        Scalar("xor", 2, np.bitwise_xor, accepts=BITS),
+        Scalar("shift_left", 2, _shift(left=True), accepts=INTEGERS),
+        Scalar("shift_right", 2, _shift(left=False), accepts=INTEGERS),
+        _bool("eq", 2, np.equal, ANY),
+        _bool("ne", 2, np.not_equal, ANY),
+        _bool("lt", 2, np.less, NUMBERS),
+        _bool("le", 2, np.less_equal, NUMBERS),
+        _bool("gt", 2, np.greater, NUMBERS),
+        _bool("ge", 2, np.greater_equal, NUMBERS),
+        Scalar("where", 3, lambda c, a, b: np.where(c, a, b), accepts=ANY),
     )
 }
 
@@ -169,8 +190,6 @@ def evaluate(fn: str, *operands: Array) -> Array:
     """Apply a scalar function elementwise with numpy broadcasting; IEEE results, no warnings."""
     scalar = SCALARS[fn]
     dtype = operands[-1].dtype
-    narrow = dtype.itemsize < 4 and not np.issubdtype(dtype, np.integer) and dtype != np.bool_
-    widened = [o.astype(np.float32) if narrow and o.dtype == dtype else o for o in operands]
     with np.errstate(all="ignore"):
-        result = np.asarray(scalar.reference(*widened))
+        result = np.asarray(scalar.reference(*map(wide, operands)))
     return result if scalar.returns_bool else result.astype(dtype)

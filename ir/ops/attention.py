@@ -1,5 +1,11 @@
 """Scaled dot-product attention and the rotary position embedding that goes before it."""
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.builder import Builder
+from xdsl.ir import SSAValue
 from xdsl.irdl import (
     irdl_op_definition,
     operand_def,
@@ -9,10 +15,13 @@ from xdsl.irdl import (
     result_def,
 )
 
-from tapeout.ir.dtypes import boolean
+from tapeout.ir.build import Emit
+from tapeout.ir.dtypes import boolean, i64
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import ZERO, Expr
-from tapeout.ir.op import NNOp
+from tapeout.ir.expr import ZERO, Expr, product
+from tapeout.ir.numeric import wide
+from tapeout.ir.op import Array, NNOp
+from tapeout.ir.ops.views import ConcatOp
 from tapeout.ir.shapes import (
     check_broadcasts_to,
     check_dims,
@@ -22,7 +31,7 @@ from tapeout.ir.shapes import (
     misfit,
     never_equal,
 )
-from tapeout.ir.types import ExprsAttr, FlagAttr, FloatAttr, IntAttr, Spec, TensorType
+from tapeout.ir.types import ExprsAttr, FlagAttr, FloatAttr, IntAttr, Spec, TensorType, spec
 
 
 @irdl_op_definition
@@ -81,6 +90,83 @@ class AttentionOp(NNOp):
             check_broadcasts_to("attention", "mask", mask.dims, (batch, heads, queries, keys))
         return q.with_dims((batch, heads, queries, v.dims[3]))
 
+    @staticmethod
+    def reference(
+        q: Array,
+        k: Array,
+        v: Array,
+        mask: Array | None,
+        *,
+        scale: float,
+        causal: bool,
+        causal_offset: tuple[int, ...],
+        softcap: float,
+    ) -> Array:
+        """The formula, with each key head repeated for its query heads."""
+        share = q.shape[1] // k.shape[1]
+        keys, values = (np.repeat(wide(x), share, axis=1) for x in (k, v))
+        scores = np.matmul(wide(q), keys.swapaxes(-1, -2)) * np.asarray(scale, wide(q).dtype)
+        if softcap > 0:
+            scores = np.tanh(scores / softcap) * softcap
+        if mask is not None:
+            hides = mask.dtype == np.bool_
+            scores = np.where(mask, scores, -np.inf) if hides else scores + wide(mask)
+        if causal:
+            row, column = np.indices(scores.shape[-2:], sparse=True)
+            scores = np.where(column <= row + causal_offset[0], scores, -np.inf)
+        top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+        grown = np.exp(scores - np.where(np.isneginf(top), 0, top))
+        total = grown.sum(axis=-1, keepdims=True)
+        return np.matmul(grown / np.where(total == 0, 1, total), values).astype(q.dtype)
+
+    @staticmethod
+    def cost(q: Spec, k: Spec, v: Spec, mask: Spec | None, **attrs: object) -> Expr:
+        """The two products, and 5 for the softmax of each score; nothing saved by ``causal``."""
+        batch, heads, queries, depth = q.dims
+        scores = batch * heads * queries * k.dims[2]
+        extra = (mask is not None) + 3 * (attrs["softcap"] != 0.0)
+        return scores * (depth + v.dims[3]) * 2 + scores * (6 + extra)
+
+    def decompose(self, builder: Builder) -> Sequence[SSAValue]:
+        """Two products with maps and a guarded softmax between them."""
+        emit = Emit(builder)
+        q, k, v = (emit.widened(x) for x in (self.q, self.k, self.v))
+        batch, heads, queries, _ = spec(q).dims
+        groups, keys = spec(k).dims[1:3]
+        grouped = (batch, groups, heads // groups)
+        scores = emit.matmul(
+            emit.reshape(q, (*grouped, *spec(q).dims[2:])),
+            emit.reshape(k, (batch, groups, 1, *spec(k).dims[2:])),
+            transpose_b=True,
+        )
+        scores = emit.map("mul", scores, emit.like(self.scale.data, scores))
+        scores = emit.reshape(scores, (batch, heads, queries, keys))
+        scores = self._masked(emit, self._capped(emit, scores))
+        weights = emit.reshape(_guarded_softmax(emit, scores), (*grouped, queries, keys))
+        y = emit.matmul(weights, emit.reshape(v, (batch, groups, 1, *spec(v).dims[2:])))
+        y = emit.reshape(y, (batch, heads, queries, spec(v).dims[3]))
+        return [emit.convert(y, spec(self.q).dtype)]
+
+    def _capped(self, emit: Emit, scores: SSAValue) -> SSAValue:
+        if not self.softcap.data > 0:
+            return scores
+        cap = emit.like(self.softcap.data, scores)
+        return emit.map("mul", emit.map("tanh", emit.map("div", scores, cap)), cap)
+
+    def _masked(self, emit: Emit, scores: SSAValue) -> SSAValue:
+        hidden = emit.like(-math.inf, scores)
+        if self.mask is not None and spec(self.mask).dtype is boolean:
+            scores = emit.map("where", self.mask, scores, hidden)
+        elif self.mask is not None:
+            scores = emit.map("add", scores, emit.convert(self.mask, spec(scores).dtype))
+        if not self.causal.data:
+            return scores
+        queries, keys = spec(scores).dims[2:]
+        limit = emit.map(
+            "add", emit.iota((queries, 1), 0), emit.size(self.causal_offset.data[0], i64)
+        )
+        return emit.map("where", emit.map("le", emit.iota((1, keys), 1), limit), scores, hidden)
+
 
 @irdl_op_definition
 class RotaryOp(NNOp):
@@ -118,3 +204,57 @@ class RotaryOp(NNOp):
         for name, value in (("cos", cos), ("sin", sin)):
             check_broadcasts_to("rotary", name, value.dims, (*x.dims[:3], ZERO + turned // 2))
         return x
+
+    @staticmethod
+    def reference(
+        x: Array, cos: Array, sin: Array, *, interleaved: bool, rotary_dim: int | None
+    ) -> Array:
+        """Rotate the pairs; the channels after them pass."""
+        turned = x.shape[-1] if rotary_dim is None else rotary_dim
+        y = wide(x).copy()
+        half = turned // 2
+        first = slice(0, turned, 2) if interleaved else slice(0, half)
+        second = slice(1, turned, 2) if interleaved else slice(half, turned)
+        a, b = y[..., first].copy(), y[..., second].copy()
+        y[..., first] = a * wide(cos) - b * wide(sin)
+        y[..., second] = b * wide(cos) + a * wide(sin)
+        return y.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, cos: Spec, sin: Spec, *, rotary_dim: int | None, **_: object) -> Expr:
+        """6 per pair."""
+        turned = x.dims[3] if rotary_dim is None else ZERO + rotary_dim
+        return product(x.dims[:3]) * turned * 3
+
+    def decompose(self, builder: Builder) -> Sequence[SSAValue]:
+        """Slices, maps and a concatenation."""
+        emit = Emit(builder)
+        depth = int(spec(self.x).dims[3])
+        turned = depth if self.rotary_dim is None else self.rotary_dim.data
+        if turned == 0:
+            return [self.x]
+        x, cos, sin = (emit.widened(v) for v in (self.x, self.cos, self.sin))
+        lead = spec(x).dims[:3]
+        pairs = emit.part(x, 3, 0, turned)
+        # Both layouts become a pair on an axis of its own, after or before the channels.
+        axis = 4 if self.interleaved.data else 3
+        split = (turned // 2, 2) if self.interleaved.data else (2, turned // 2)
+        pairs = emit.reshape(pairs, (*lead, *split))
+        a, b = (emit.reshape(emit.part(pairs, axis, i, 1), (*lead, turned // 2)) for i in range(2))
+        left = emit.map("sub", emit.map("mul", a, cos), emit.map("mul", b, sin))
+        right = emit.map("add", emit.map("mul", b, cos), emit.map("mul", a, sin))
+        single = (*lead, turned // 2, 1) if self.interleaved.data else (*lead, 1, turned // 2)
+        sides = [emit.reshape(side, single) for side in (left, right)]
+        y = emit.reshape(emit.op(ConcatOp, sides, axis=axis), (*lead, turned))
+        if turned < depth:
+            y = emit.op(ConcatOp, [y, emit.part(x, 3, turned, depth - turned)], axis=3)
+        return [emit.convert(y, spec(self.x).dtype)]
+
+
+def _guarded_softmax(emit: Emit, scores: SSAValue) -> SSAValue:
+    """Softmax along the last axis that gives 0 for a line of ``-inf``."""
+    top, zero, one = emit.reduce("max", scores, (3,)), emit.like(0, scores), emit.like(1, scores)
+    nothing = emit.map("eq", top, emit.like(-math.inf, scores))
+    grown = emit.map("exp", emit.map("sub", scores, emit.map("where", nothing, zero, top)))
+    total = emit.reduce("sum", grown, (3,))
+    return emit.map("div", grown, emit.map("where", nothing, one, total))

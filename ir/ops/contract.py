@@ -1,11 +1,13 @@
 """Products: operators that multiply and sum over a shared axis."""
 
+import math
+
 import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def
 
-from tapeout.ir.dtypes import f32
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr
+from tapeout.ir.numeric import wide, window_taps
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.shapes import broadcast, check_same_dtype, never_equal, shape_text
 from tapeout.ir.types import FlagAttr, IntAttr, IntsAttr, Spec, TensorType
@@ -43,7 +45,7 @@ class MatmulOp(NNOp):
     def reference(a: Array, b: Array, *, transpose_b: bool) -> Array:
         """Numpy's product in the accumulation type."""
         right = np.swapaxes(b, -1, -2) if transpose_b else b
-        return np.matmul(_wide(a), _wide(right)).astype(a.dtype)
+        return np.matmul(wide(a), wide(right)).astype(a.dtype)
 
     @staticmethod
     def cost(a: Spec, b: Spec, *, transpose_b: bool) -> Expr:
@@ -124,32 +126,22 @@ class ConvOp(NNOp):
         """Sum over kernel positions of one product each."""
         n = len(strides)
         x = np.moveaxis(x, -1, 1) if channels_last else x
-        widths = [(0, 0), (0, 0), *zip(pads[:n], pads[n:], strict=True)]
-        padded = np.pad(_wide(x), widths)
         kernel = w.shape[2:]
         sizes = [
-            (padded.shape[2 + i] - dilations[i] * (kernel[i] - 1) - 1) // strides[i] + 1
+            (x.shape[2 + i] + pads[i] + pads[n + i] - dilations[i] * (kernel[i] - 1) - 1)
+            // strides[i]
+            + 1
             for i in range(n)
         ]
-        grouped = padded.reshape(x.shape[0], groups, -1, *padded.shape[2:])
-        weights = _wide(w).reshape(groups, -1, *w.shape[1:])
-        total = np.zeros((x.shape[0], groups, weights.shape[1], *sizes), padded.dtype)
-        for tap in np.ndindex(*kernel):
-            window = grouped[
-                (
-                    slice(None),
-                    slice(None),
-                    slice(None),
-                    *(
-                        slice(t * d, t * d + (size - 1) * s + 1, s)
-                        for t, d, s, size in zip(tap, dilations, strides, sizes, strict=True)
-                    ),
-                )
-            ]
-            total += np.einsum("bgc...,goc->bgo...", window, weights[(..., *tap)])
+        weights = wide(w).reshape(groups, w.shape[0] // groups, w.shape[1], *kernel)
+        taps = window_taps(wide(x), 0, kernel, strides, pads, dilations, sizes)
+        total = np.zeros((x.shape[0], groups, weights.shape[1], math.prod(sizes)), weights.dtype)
+        for tap, window in taps:
+            columns = window.reshape(x.shape[0], groups, w.shape[1], -1)
+            total += _grouped_product(weights[(..., *tap)], columns)
         y = total.reshape(x.shape[0], w.shape[0], *sizes)
         if bias is not None:
-            y = y + _wide(bias).reshape(-1, *([1] * n))
+            y = y + wide(bias).reshape(-1, *([1] * n))
         return np.moveaxis(y, 1, -1).astype(x.dtype) if channels_last else y.astype(x.dtype)
 
     @staticmethod
@@ -159,6 +151,6 @@ class ConvOp(NNOp):
         return ConvOp.infer(x, w, bias, **attrs).size * taps * 2  # type: ignore[arg-type]
 
 
-def _wide(x: Array) -> Array:
-    narrow = x.dtype.itemsize < 4 and not np.issubdtype(x.dtype, np.integer)
-    return x.astype(f32.numpy) if narrow else x
+def _grouped_product(weights: Array, columns: Array) -> Array:
+    """``[g, o, c] @ [n, g, c, p]``, without a product where a group has one channel."""
+    return weights * columns if weights.shape[2] == 1 else np.matmul(weights, columns)

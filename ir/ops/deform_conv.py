@@ -1,5 +1,6 @@
 """Deformable convolution: a convolution whose taps are moved by learnt offsets."""
 
+import numpy as np
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     irdl_op_definition,
@@ -9,8 +10,11 @@ from xdsl.irdl import (
     result_def,
 )
 
-from tapeout.ir.op import NNOp
+from tapeout.ir.expr import Expr
+from tapeout.ir.numeric import wide
+from tapeout.ir.op import Array, NNOp
 from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.sampling import sample
 from tapeout.ir.shapes import check_dims, check_float, check_rank, check_same_dtype
 from tapeout.ir.types import IntAttr, IntsAttr, Spec, TensorType
 
@@ -75,3 +79,45 @@ class DeformConvOp(NNOp):
             check_same_dtype("deform_conv", x, mask)
             check_dims("deform_conv", "mask", mask.dims, (x.dims[0], places, *y.dims[2:]))
         return y
+
+    @staticmethod
+    def reference(
+        x: Array,
+        w: Array,
+        offset: Array,
+        bias: Array | None,
+        mask: Array | None,
+        *,
+        strides: tuple[int, ...],
+        pads: tuple[int, ...],
+        dilations: tuple[int, ...],
+        groups: int,
+        offset_groups: int,
+    ) -> Array:
+        """Sample every tap of every window, then one product per group."""
+        (kh, kw), (oh, ow) = w.shape[2:], offset.shape[2:]
+        moved = wide(offset).reshape(x.shape[0], offset_groups, kh, kw, 2, oh, ow)
+        grid = np.indices((kh, kw, oh, ow), dtype=np.float32)
+        base = [grid[2 + i] * strides[i] - pads[i] + grid[i] * dilations[i] for i in range(2)]
+        columns = np.zeros((x.shape[0], x.shape[1], kh, kw, oh, ow), moved.dtype)
+        share = x.shape[1] // offset_groups
+        for n, part in np.ndindex(x.shape[0], offset_groups):
+            places = [base[i] + moved[n, part, :, :, i] for i in range(2)]
+            chosen = slice(part * share, (part + 1) * share)
+            columns[n, chosen] = sample(wide(x)[n, chosen], places, "linear", "zeros", True)
+        if mask is not None:
+            kept = wide(mask).reshape(x.shape[0], offset_groups, 1, kh, kw, oh, ow)
+            columns *= np.repeat(kept, share, axis=1).reshape(columns.shape)
+        weights = wide(w).reshape(groups, w.shape[0] // groups, -1)
+        y = np.matmul(weights, columns.reshape(x.shape[0], groups, weights.shape[2], -1))
+        y = y.reshape(x.shape[0], w.shape[0], oh, ow)
+        if bias is not None:
+            y = y + wide(bias).reshape(-1, 1, 1)
+        return y.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, w: Spec, offset: Spec, *_: object, **attrs: object) -> Expr:
+        """The convolution's products, and 8 flops per sampled element."""
+        taps = w.dims[2] * w.dims[3]
+        places = offset.dims[0] * offset.dims[2] * offset.dims[3]
+        return places * (w.size * 2 + x.dims[1] * taps * 8)

@@ -5,10 +5,13 @@ fault at run time: the reference raises IndexError, compiled code clamps it to t
 place, and so stays inside the buffer.
 """
 
+import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def
 
 from tapeout.ir.errors import CompileError
-from tapeout.ir.op import NNOp
+from tapeout.ir.numeric import wide
+from tapeout.ir.op import Array, NNOp
+from tapeout.ir.scalars import COMBINERS
 from tapeout.ir.shapes import (
     check_axis,
     check_dims,
@@ -43,6 +46,11 @@ class GatherOp(NNOp):
         check_index("gather", indices)
         return x.with_dims(replaced(x.dims, check_axis(axis, x.rank, "gather"), *indices.dims))
 
+    @staticmethod
+    def reference(x: Array, indices: Array, *, axis: int) -> Array:
+        """Take along the axis."""
+        return np.take(x, indices, axis)
+
 
 @irdl_op_definition
 class GatherElementsOp(NNOp):
@@ -66,6 +74,11 @@ class GatherElementsOp(NNOp):
         check_rank("gather_elements", "indices", indices, x.rank)
         return x.with_dims(indices.dims)
 
+    @staticmethod
+    def reference(x: Array, indices: Array, *, axis: int) -> Array:
+        """Index with each element's own place, but for the one axis."""
+        return x[_element_places(indices, axis)]
+
 
 @irdl_op_definition
 class GatherNdOp(NNOp):
@@ -88,6 +101,12 @@ class GatherNdOp(NNOp):
         depth = _place_depth("gather_nd", x, indices, batch_dims)
         check_dims("gather_nd", "indices", indices.dims[:batch_dims], x.dims[:batch_dims])
         return x.with_dims((*indices.dims[:-1], *x.dims[batch_dims + depth :]))
+
+    @staticmethod
+    def reference(x: Array, indices: Array, *, batch_dims: int) -> Array:
+        """Index with the batch places and the parts of each named place."""
+        batch = np.indices(indices.shape[:-1], sparse=True)[:batch_dims]
+        return x[(*batch, *np.moveaxis(indices, -1, 0))]
 
 
 @irdl_op_definition
@@ -118,6 +137,11 @@ class ScatterElementsOp(NNOp):
         check_dims("scatter_elements", "updates", updates.dims, indices.dims)
         return x
 
+    @staticmethod
+    def reference(x: Array, indices: Array, updates: Array, *, axis: int, fn: str) -> Array:
+        """Combine one update after the other."""
+        return _scattered(x, _element_places(indices, axis), updates, fn)
+
 
 @irdl_op_definition
 class ScatterNdOp(NNOp):
@@ -144,6 +168,27 @@ class ScatterNdOp(NNOp):
         want = (*indices.dims[:-1], *x.dims[depth:])
         check_dims("scatter_nd", "updates", updates.dims, want)
         return x
+
+    @staticmethod
+    def reference(x: Array, indices: Array, updates: Array, *, fn: str) -> Array:
+        """Combine one slice after the other."""
+        return _scattered(x, tuple(np.moveaxis(indices, -1, 0)), updates, fn)
+
+
+def _element_places(indices: Array, axis: int) -> tuple[Array, ...]:
+    places = list(np.indices(indices.shape, sparse=True))
+    places[axis] = indices
+    return tuple(places)
+
+
+def _scattered(x: Array, places: tuple[Array, ...], updates: Array, fn: str) -> Array:
+    y = wide(x).copy()
+    values = updates.astype(y.dtype)
+    if fn == "none":
+        y[places] = values
+    else:
+        COMBINERS[fn].at(y, places, values)  # type: ignore[attr-defined]
+    return y.astype(x.dtype)
 
 
 def _place_depth(op: str, x: Spec, indices: Spec, batch_dims: int) -> int:

@@ -8,7 +8,7 @@ from tapeout.ir.dtypes import DType, boolean
 from tapeout.ir.expr import Expr
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.scalars import SCALARS
-from tapeout.ir.shapes import broadcast, check_same_dtype
+from tapeout.ir.shapes import broadcast, check_kind, check_same_dtype
 from tapeout.ir.types import DTypeAttr, FlagAttr, Spec, StrAttr, TensorType
 
 
@@ -18,7 +18,7 @@ class MapOp(NNOp):
 
     ``fn`` names an entry of :data:`tapeout.ir.scalars.SCALARS`. Operands share one element type
     (the condition of ``where`` is bool); so does the result, or it is bool for a predicate.
-    Cost: the function's flops per element. Errors: E0201, E0203.
+    Cost: the function's flops per element. Errors: E0201, E0203, E0210.
     """
 
     name = "nn.map"
@@ -31,7 +31,11 @@ class MapOp(NNOp):
         """Broadcast shape; the operands' type or bool."""
         scalar = SCALARS[fn]
         assert len(xs) == scalar.arity, f"{fn} takes {scalar.arity} operands, not {len(xs)}"
-        check_same_dtype(fn, *(xs[1:] if fn == "where" else xs))
+        values = xs[1:] if fn == "where" else xs
+        if fn == "where":
+            check_kind("the condition of where", ("bool",), xs[0])
+        check_same_dtype(fn, *values)
+        check_kind(fn, scalar.accepts, *values)
         dtype = boolean if scalar.returns_bool else xs[-1].dtype
         return Spec(broadcast(*(x.dims for x in xs)), dtype)
 

@@ -1,12 +1,22 @@
 """Pooling: one value per window, over any number of spatial axes."""
 
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.builder import Builder
+from xdsl.ir import SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def
 
+from tapeout.ir.build import Emit
 from tapeout.ir.dtypes import i64
-from tapeout.ir.expr import Expr
-from tapeout.ir.op import NNOp
+from tapeout.ir.expr import Expr, product
+from tapeout.ir.numeric import wide, window_taps
+from tapeout.ir.op import Array, NNOp
+from tapeout.ir.ops.reduce import identity
+from tapeout.ir.scalars import COMBINERS
 from tapeout.ir.shapes import check_kind, misfit
-from tapeout.ir.types import ExprsAttr, FlagAttr, IntsAttr, Spec, StrAttr, TensorType
+from tapeout.ir.types import ExprsAttr, FlagAttr, IntsAttr, Spec, StrAttr, TensorType, spec
 
 
 @irdl_op_definition
@@ -52,6 +62,54 @@ class PoolOp(NNOp):
             return x.with_dims((x.dims[0], *sizes, x.dims[-1]))
         return x.with_dims((*x.dims[:2], *sizes))
 
+    @staticmethod
+    def reference(
+        x: Array,
+        *,
+        fn: str,
+        kernel: tuple[int, ...],
+        strides: tuple[int, ...],
+        pads: tuple[int, ...],
+        dilations: tuple[int, ...],
+        sizes: tuple[int, ...],
+        channels_last: bool,
+    ) -> Array:
+        """Combine the kernel positions one after the other."""
+        combine = "max" if fn == "max" else "sum"
+        windows = (kernel, strides, pads, dilations, sizes)
+        source = wide(np.moveaxis(x, -1, 1) if channels_last else x)
+        fill = identity(combine, source.dtype)
+        y = np.full((*source.shape[:2], *sizes), fill, source.dtype)
+        for _, window in window_taps(source, fill, *windows):
+            y = COMBINERS[combine](y, window)
+        if fn == "mean":
+            ones = np.ones((1, 1, *source.shape[2:]), source.dtype)
+            with np.errstate(invalid="ignore"):
+                y = y / sum(window for _, window in window_taps(ones, 0, *windows))
+        return (np.moveaxis(y, 1, -1) if channels_last else y).astype(x.dtype)
+
+    @staticmethod
+    def cost(
+        x: Spec, *, fn: str, kernel: tuple[int, ...], sizes: tuple[Expr, ...], **attrs: object
+    ) -> Expr:
+        """One flop per element of each window."""
+        channels = x.dims[-1] if attrs["channels_last"] else x.dims[1]
+        return product((x.dims[0], channels, *sizes, *kernel))
+
+    def decompose(self, builder: Builder) -> Sequence[SSAValue] | None:
+        """A mean is a sum over how many elements of ``x`` each window holds."""
+        if self.fn.data != "mean":
+            return None
+        emit, source = Emit(builder), spec(self.x)
+        windows = self.attrs() | {"fn": "sum"}
+        x = emit.widened(self.x)
+        last = self.channels_last.data
+        spatial = source.dims[1:-1] if last else source.dims[2:]
+        line = (1, *spatial, 1) if last else (1, 1, *spatial)
+        counts = emit.op(PoolOp, emit.expand(emit.like(1, x), line), **windows)
+        y = emit.map("div", emit.op(PoolOp, x, **windows), counts)
+        return [emit.convert(y, source.dtype)]
+
 
 @irdl_op_definition
 class MaxPoolIndicesOp(NNOp):
@@ -89,6 +147,48 @@ class MaxPoolIndicesOp(NNOp):
         _check_windows(x, kernel, strides, pads, dilations, sizes)
         y = x.with_dims((*x.dims[:2], *sizes))
         return y, y.with_dtype(i64)
+
+    @staticmethod
+    def reference(
+        x: Array,
+        *,
+        kernel: tuple[int, ...],
+        strides: tuple[int, ...],
+        pads: tuple[int, ...],
+        dilations: tuple[int, ...],
+        sizes: tuple[int, ...],
+        column_major: bool,
+    ) -> tuple[Array, Array]:
+        """Keep the largest so far and its number, kernel position by kernel position."""
+        windows = (kernel, strides, pads, dilations, sizes)
+        values = wide(x)
+        fill = identity("max", values.dtype)
+        y = np.full((*x.shape[:2], *sizes), fill, values.dtype)
+        where = np.full(y.shape, -1, np.int64)
+        numbers = _numbers(x.shape, column_major)
+        taps = zip(
+            window_taps(values, fill, *windows), window_taps(numbers, -1, *windows), strict=True
+        )
+        for (_, window), (_, number) in taps:
+            # An empty place so far is taken by anything inside, -inf included.
+            better = (number >= 0) & (
+                (where < 0) | (window > y) | (np.isnan(window) & ~np.isnan(y))
+            )
+            y, where = np.where(better, window, y), np.where(better, number, where)
+        return y.astype(x.dtype), where
+
+    @staticmethod
+    def cost(x: Spec, *, kernel: tuple[int, ...], sizes: tuple[Expr, ...], **_: object) -> Expr:
+        """One comparison per element of each window."""
+        return product((*x.dims[:2], *sizes, *kernel))
+
+
+def _numbers(shape: tuple[int, ...], column_major: bool) -> Array:
+    """The number of each element of a tensor ``[N, C, *S]``."""
+    spatial = shape[2:]
+    inner = np.arange(math.prod(spatial)).reshape(spatial, order="F" if column_major else "C")
+    outer = np.arange(shape[0] * shape[1]).reshape(*shape[:2], *([1] * len(spatial)))
+    return outer * inner.size + inner
 
 
 def _check_windows(

@@ -5,13 +5,15 @@ order; ``b [2*n*H]`` (input biases, then recurrent ones); ``lengths [B]`` (i32 o
 many steps of each sequence count; initial ``h0`` and ``c0 [B, H]`` are zero when absent. With
 ``reverse`` each sequence is read from its own last step. Results: ``y [T, B, H]`` (zero past a
 sequence's length), the last state ``h [B, H]``, for the LSTM ``c [B, H]`` too.
-``activations`` name entries of :data:`ACTIVATIONS`; ``alphas`` and ``betas`` are their constants,
-one each, or empty for ONNX's defaults. ``clip`` > 0 limits what goes into activations.
+``activations`` are keys of ``recurrence.ACTIVATIONS``; ``alphas`` and ``betas`` are their
+constants, one each, or empty for ONNX's defaults. ``clip`` > 0 limits what goes into them.
 Errors: E0203, E0209, E0210. Source: ONNX LSTM-22, GRU-22, RNN-22.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     irdl_op_definition,
@@ -21,25 +23,12 @@ from xdsl.irdl import (
     result_def,
 )
 
-from tapeout.ir.expr import as_expr
-from tapeout.ir.op import NNOp
+from tapeout.ir.expr import Expr, as_expr
+from tapeout.ir.numeric import wide
+from tapeout.ir.op import Array, NNOp
+from tapeout.ir.recurrence import ACTIVATIONS, State, activations, scan
 from tapeout.ir.shapes import check_dims, check_float, check_index, check_rank, check_same_dtype
 from tapeout.ir.types import FlagAttr, FloatAttr, FloatsAttr, IntAttr, Spec, StrsAttr, TensorType
-
-# Default (alpha, beta) of each activation, as ONNX gives them.
-ACTIVATIONS: Mapping[str, tuple[float, float]] = {
-    "sigmoid": (0.0, 0.0),
-    "tanh": (0.0, 0.0),
-    "relu": (0.0, 0.0),
-    "affine": (1.0, 0.0),
-    "leaky_relu": (0.01, 0.0),
-    "thresholded_relu": (1.0, 0.0),
-    "scaled_tanh": (1.0, 1.0),
-    "hard_sigmoid": (0.2, 0.5),
-    "elu": (1.0, 0.0),
-    "softsign": (0.0, 0.0),
-    "softplus": (0.0, 0.0),
-}
 
 
 @irdl_op_definition
@@ -95,6 +84,45 @@ class LstmOp(NNOp):
         _check_optional("lstm", x, peephole=(peephole, x.with_dims((3 * hidden,))))
         return y, state, state
 
+    @staticmethod
+    def reference(
+        x: Array,
+        w: Array,
+        r: Array,
+        b: Array | None,
+        lengths: Array | None,
+        h0: Array | None,
+        c0: Array | None,
+        peephole: Array | None,
+        *,
+        hidden: int,
+        reverse: bool,
+        input_forget: bool,
+        **cell: Any,
+    ) -> tuple[Array, Array, Array]:
+        """Step by step."""
+        gate, inner, outer = _functions(cell)
+        weights, recurrent, bias = wide(w).T, wide(r).T, _bias_sum(b, 4 * hidden)
+        look = np.zeros(3 * hidden, weights.dtype) if peephole is None else wide(peephole)
+        look_i, look_o, look_f = np.split(look, 3)
+
+        def step(now: Array, state: State) -> State:
+            h, c = state
+            i, o, f, g = np.split(now @ weights + h @ recurrent + bias, 4, axis=1)
+            i = gate(i + look_i * c)
+            f = 1 - i if input_forget else gate(f + look_f * c)
+            c = f * c + i * inner(g)
+            return gate(o + look_o * c) * outer(c), c
+
+        start = (_initial(h0, x, hidden), _initial(c0, x, hidden))
+        y, (h, c) = scan(wide(x), lengths, reverse, start, step)
+        return y.astype(x.dtype), h.astype(x.dtype), c.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, w: Spec, r: Spec, *_: object, **attrs: object) -> Expr:
+        """The two products of each step, and about 30 flops per element of the state."""
+        return _cell_cost(x, w, r, 30)
+
 
 @irdl_op_definition
 class GruOp(NNOp):
@@ -143,6 +171,45 @@ class GruOp(NNOp):
         _check_optional("gru", x, h0=(h0, state))
         return y, state
 
+    @staticmethod
+    def reference(
+        x: Array,
+        w: Array,
+        r: Array,
+        b: Array | None,
+        lengths: Array | None,
+        h0: Array | None,
+        *,
+        hidden: int,
+        reverse: bool,
+        linear_before_reset: bool,
+        **cell: Any,
+    ) -> tuple[Array, Array]:
+        """Step by step."""
+        gate, inner = _functions(cell)
+        w_gates, w_inner = np.split(wide(w).T, [2 * hidden], axis=1)
+        r_gates, r_inner = np.split(wide(r).T, [2 * hidden], axis=1)
+        both = np.zeros(6 * hidden, w_gates.dtype) if b is None else wide(b)
+        b_gates = both[: 2 * hidden] + both[3 * hidden : 5 * hidden]
+        bw_inner, br_inner = both[2 * hidden : 3 * hidden], both[5 * hidden :]
+
+        def step(now: Array, state: State) -> State:
+            (h,) = state
+            update, reset = np.split(gate(now @ w_gates + h @ r_gates + b_gates), 2, axis=1)
+            if linear_before_reset:
+                recurrent = reset * (h @ r_inner + br_inner)
+            else:
+                recurrent = (reset * h) @ r_inner + br_inner
+            return ((1 - update) * inner(now @ w_inner + bw_inner + recurrent) + update * h,)
+
+        y, (h,) = scan(wide(x), lengths, reverse, (_initial(h0, x, hidden),), step)
+        return y.astype(x.dtype), h.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, w: Spec, r: Spec, *_: object, **attrs: object) -> Expr:
+        """The two products of each step, and about 20 flops per element of the state."""
+        return _cell_cost(x, w, r, 20)
+
 
 @irdl_op_definition
 class RnnOp(NNOp):
@@ -185,6 +252,34 @@ class RnnOp(NNOp):
         _check_optional("rnn", x, h0=(h0, state))
         return y, state
 
+    @staticmethod
+    def reference(
+        x: Array,
+        w: Array,
+        r: Array,
+        b: Array | None,
+        lengths: Array | None,
+        h0: Array | None,
+        *,
+        hidden: int,
+        reverse: bool,
+        **cell: Any,
+    ) -> tuple[Array, Array]:
+        """Step by step."""
+        (inner,) = _functions(cell)
+        weights, recurrent, bias = wide(w).T, wide(r).T, _bias_sum(b, hidden)
+
+        def step(now: Array, state: State) -> State:
+            return (inner(now @ weights + state[0] @ recurrent + bias),)
+
+        y, (h,) = scan(wide(x), lengths, reverse, (_initial(h0, x, hidden),), step)
+        return y.astype(x.dtype), h.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, w: Spec, r: Spec, *_: object, **attrs: object) -> Expr:
+        """The two products of each step, and about 3 flops per element of the state."""
+        return _cell_cost(x, w, r, 3)
+
 
 def _check_cell(
     op: str,
@@ -223,3 +318,20 @@ def _check_activations(names: tuple[str, ...], count: int) -> None:
 def _results(x: Spec, hidden: int) -> tuple[Spec, Spec]:
     steps, batch, _ = x.dims
     return x.with_dims((steps, batch, hidden)), x.with_dims((batch, hidden))
+
+
+def _functions(cell: dict[str, Any]) -> list[Callable[[Array], Array]]:
+    return activations(cell["activations"], cell["alphas"], cell["betas"], cell["clip"])
+
+
+def _initial(state: Array | None, x: Array, hidden: int) -> Array:
+    return np.zeros((x.shape[1], hidden), wide(x).dtype) if state is None else wide(state)
+
+
+def _bias_sum(b: Array | None, rows: int) -> Array | float:
+    return 0.0 if b is None else wide(b)[:rows] + wide(b)[rows:]
+
+
+def _cell_cost(x: Spec, w: Spec, r: Spec, per_element: int) -> Expr:
+    steps = x.dims[0] * x.dims[1]
+    return steps * (w.size + r.size) * 2 + steps * r.dims[1] * per_element

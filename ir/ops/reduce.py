@@ -1,13 +1,15 @@
 """Operators that combine the elements along axes."""
 
+import ml_dtypes
 import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def
 
 from tapeout.ir.dtypes import i64
 from tapeout.ir.expr import ONE, Expr
+from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
-from tapeout.ir.scalars import COMBINERS
-from tapeout.ir.shapes import check_axis
+from tapeout.ir.scalars import COMBINERS, NUMBERS
+from tapeout.ir.shapes import check_axis, check_kind
 from tapeout.ir.types import FlagAttr, IntAttr, IntsAttr, Spec, StrAttr, TensorType
 
 
@@ -37,16 +39,16 @@ class ReduceOp(NNOp):
     def infer(x: Spec, *, fn: str, axes: tuple[int, ...], keepdims: bool) -> Spec:
         """The axes become 1 or go."""
         assert fn in COMBINERS, f"no combiner {fn!r}"
+        check_kind(f"reduce {fn}", ("bool",) if fn in ("any", "all") else NUMBERS, x)
         return _reduced(x, axes, keepdims)
 
     @staticmethod
     def reference(x: Array, *, fn: str, axes: tuple[int, ...], keepdims: bool) -> Array:
         """Numpy's reduction, from the identity."""
-        narrow = x.dtype.itemsize < 4 and not np.issubdtype(x.dtype, np.integer)
-        wide = x.astype(np.float32) if narrow and x.dtype != np.bool_ else x
+        start = identity(fn, wide(x).dtype)
         with np.errstate(all="ignore"):
             y = COMBINERS[fn].reduce(  # type: ignore[attr-defined]
-                wide, axis=axes, keepdims=keepdims, initial=identity(fn, wide.dtype)
+                wide(x), axis=axes, keepdims=keepdims, initial=start
             )
         return np.asarray(y).astype(x.dtype)
 
@@ -65,7 +67,7 @@ def identity(fn: str, dtype: np.dtype[np.generic]) -> int | float | bool:
     if dtype == np.bool_:
         return fn == "min"
     if np.issubdtype(dtype, np.integer):
-        info = np.iinfo(dtype)
+        info = ml_dtypes.iinfo(dtype)
         return int(info.min if fn == "max" else info.max)
     return -np.inf if fn == "max" else np.inf
 
@@ -86,6 +88,7 @@ class ArgReduceOp(NNOp):
     def infer(x: Spec, *, fn: str, axis: int, keepdims: bool, last: bool) -> Spec:
         """The axis becomes 1 or goes; i64."""
         assert fn in ("max", "min"), f"no arg_reduce {fn!r}"
+        check_kind("arg_reduce", NUMBERS, x)
         return _reduced(x, (axis,), keepdims).with_dtype(i64)
 
     @staticmethod
@@ -93,8 +96,9 @@ class ArgReduceOp(NNOp):
         """Numpy's argmax or argmin, from the back for ``last``."""
         pick = np.argmax if fn == "max" else np.argmin
         if not last:
-            return np.asarray(pick(x, axis, keepdims=keepdims))
-        return x.shape[axis] - 1 - np.asarray(pick(np.flip(x, axis), axis, keepdims=keepdims))
+            return np.asarray(pick(wide(x), axis, keepdims=keepdims))
+        turned = np.flip(wide(x), axis)
+        return x.shape[axis] - 1 - np.asarray(pick(turned, axis, keepdims=keepdims))
 
     @staticmethod
     def cost(x: Spec, **attrs: object) -> Expr:
@@ -119,20 +123,21 @@ class CumulativeOp(NNOp):
         """As ``x``."""
         assert fn in ("sum", "prod"), f"no cumulative {fn!r}"
         check_axis(axis, x.rank, "cumulative")
+        check_kind("cumulative", NUMBERS, x)
         return x
-
-    @staticmethod
-    def reference(x: Array, *, fn: str, axis: int, exclusive: bool, reverse: bool) -> Array:
-        """Accumulate, flipped for ``reverse``, shifted by one for ``exclusive``."""
-        line = np.moveaxis(np.flip(x, axis) if reverse else x, axis, 0)
-        run = COMBINERS[fn].accumulate(line, axis=0, dtype=x.dtype)  # type: ignore[attr-defined]
-        if exclusive:
-            first = np.full_like(run[:1], identity(fn, x.dtype))
-            run = np.concatenate([first, run[:-1]])
-        y = np.moveaxis(run, 0, axis)
-        return np.flip(y, axis) if reverse else y
 
     @staticmethod
     def cost(x: Spec, **attrs: object) -> Expr:
         """One per element."""
         return x.size
+
+    @staticmethod
+    def reference(x: Array, *, fn: str, axis: int, exclusive: bool, reverse: bool) -> Array:
+        """Accumulate, flipped for ``reverse``, shifted by one for ``exclusive``."""
+        line = np.moveaxis(np.flip(wide(x), axis) if reverse else wide(x), axis, 0)
+        run = COMBINERS[fn].accumulate(line, axis=0, dtype=line.dtype)  # type: ignore[attr-defined]
+        if exclusive:
+            first = np.full_like(run[:1], identity(fn, line.dtype))
+            run = np.concatenate([first, run[:-1]])
+        y = np.moveaxis(run, 0, axis).astype(x.dtype)
+        return np.flip(y, axis) if reverse else y

@@ -1,10 +1,25 @@
 """Operators that read a tensor between its elements: resize, grid sample, region align."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, result_def
 
-from tapeout.ir.dtypes import i64
-from tapeout.ir.expr import Expr, as_expr
-from tapeout.ir.op import NNOp
+from tapeout.ir.dtypes import dtype_of, i64
+from tapeout.ir.expr import Expr, as_expr, product
+from tapeout.ir.numeric import saturated, wide
+from tapeout.ir.op import Array, NNOp
+from tapeout.ir.sampling import (
+    along,
+    cubic,
+    filter_matrix,
+    rounded,
+    sample,
+    source_places,
+    triangle,
+)
 from tapeout.ir.shapes import (
     check_dims,
     check_float,
@@ -47,7 +62,7 @@ class ResizeOp(NNOp):
     ONNX's Resize-19 under its own names. ``roi`` (all starts, then all ends, normalised) goes
     with ``tf_crop_and_resize``, where places outside ``x`` give ``extrapolation``. ``cubic_a``
     is the cubic's coefficient; ``exclude_outside`` gives taps outside no weight; ``antialias``
-    widens the filter when shrinking. Integers are computed in f32 and rounded toward zero.
+    widens the filter when shrinking. Integers are computed in f32, rounded toward zero and saturated.
     Errors: E0209, E0210.
     """
 
@@ -89,6 +104,52 @@ class ResizeOp(NNOp):
             raise misfit("resize", ("x", x.dims), ("sizes", sizes))
         return x.with_dims(sizes)
 
+    @staticmethod
+    def reference(
+        x: Array,
+        *,
+        sizes: tuple[int, ...],
+        scales: tuple[float, ...] | None,
+        roi: tuple[float, ...] | None,
+        mode: str,
+        coordinate: str,
+        nearest: str,
+        cubic_a: float,
+        exclude_outside: bool,
+        antialias: bool,
+        extrapolation: float,
+    ) -> Array:
+        """Axis by axis: pick elements, or multiply by a matrix of weights."""
+        y = x if mode == "nearest" else wide(x)
+        if mode != "nearest" and not dtype_of(x).is_float:
+            y = x.astype(np.float32)
+        outside = np.zeros([1] * x.ndim, np.bool_)
+        for axis, (count, size) in enumerate(zip(sizes, x.shape, strict=True)):
+            scale = count / size if scales is None else scales[axis]
+            if count == size and scale == 1 and roi is None:
+                continue
+            crop = (0.0, 1.0) if roi is None else (roi[axis], roi[x.ndim + axis])
+            places = source_places(coordinate, count, size, scale, crop)
+            if coordinate == "tf_crop_and_resize":
+                beyond = (places < 0) | (places > size - 1)
+                outside = outside | np.moveaxis(beyond.reshape([-1] + [1] * (x.ndim - 1)), 0, axis)
+            if mode == "nearest":
+                y = np.take(y, np.clip(rounded(places, nearest), 0, size - 1), axis)
+                continue
+            shrink = min(scale, 1.0) if antialias else 1.0
+            kernel, reach = _kernel(mode, cubic_a)
+            matrix = filter_matrix(places, size, kernel, reach, shrink, exclude_outside)
+            y = along(y, matrix, axis)
+        y = np.where(outside, np.asarray(extrapolation).astype(y.dtype), y)
+        return y.astype(x.dtype) if dtype_of(x).is_float else saturated(y, x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, *, sizes: tuple[Expr, ...], mode: str, **_: object) -> Expr:
+        """A multiply and an add per tap: 1 or 4 per resized axis, none for nearest."""
+        taps = {"nearest": 0, "linear": 2, "cubic": 4}[mode]
+        resized = sum(a != b for a, b in zip(x.dims, sizes, strict=True))
+        return product(sizes) * (2 * taps**resized if taps else 0)
+
 
 @irdl_op_definition
 class GridSampleOp(NNOp):
@@ -120,13 +181,31 @@ class GridSampleOp(NNOp):
             raise misfit("grid_sample", ("x", x.dims), ("grid", grid.dims))
         return x.with_dims((*x.dims[:2], *grid.dims[1:-1]))
 
+    @staticmethod
+    def reference(x: Array, grid: Array, *, mode: str, padding: str, align_corners: bool) -> Array:
+        """Sample each image by itself."""
+        y = np.zeros((*x.shape[:2], *grid.shape[1:-1]), wide(x).dtype)
+        for n, image in enumerate(wide(x)):
+            # The grid names the last axis first.
+            unit = [wide(grid)[n, ..., -1 - i] for i in range(x.ndim - 2)]
+            places = [_place(u, s, align_corners) for u, s in zip(unit, x.shape[2:], strict=True)]
+            y[n] = sample(image, places, mode, padding, align_corners)
+        return y.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, grid: Spec, *, mode: str, **_: object) -> Expr:
+        """A multiply and an add per tap and result element."""
+        taps = {"nearest": 1, "linear": 2, "cubic": 4}[mode] ** (x.rank - 2)
+        return product((*x.dims[:2], *grid.dims[1:-1])) * (2 * taps)
+
 
 @irdl_op_definition
 class RoiAlignOp(NNOp):
     """Each region of interest, cut into ``sizes`` (height, width) bins and sampled bilinearly.
 
     ``x [N, C, H, W]``, ``rois [R, 4]`` as ``x1, y1, x2, y2`` times ``scale``, ``batch [R]``
-    (i64) says of which image. ``mode`` combines the samples of a bin: ``avg`` or ``max``.
+    (i64) says of which image. ``mode`` combines the samples of a bin: ``avg``, or ``max``, the largest of their four weighted
+    corners, as ONNX has it.
     ``sampling_ratio`` samples per bin and axis, 0 for ``ceil(size of the bin)``. ``half_pixel``
     shifts regions by -0.5. Errors: E0203, E0209, E0210.
     Source: He et al. 2017, arXiv:1703.06870; ONNX RoiAlign-16.
@@ -166,6 +245,76 @@ class RoiAlignOp(NNOp):
         check_dims("roi_align", "rois", rois.dims, (batch.dims[0], as_expr(4)))
         return x.with_dims((batch.dims[0], x.dims[1], *sizes))
 
+    @staticmethod
+    def reference(
+        x: Array,
+        rois: Array,
+        batch: Array,
+        *,
+        mode: str,
+        sizes: tuple[int, ...],
+        sampling_ratio: int,
+        scale: float,
+        half_pixel: bool,
+    ) -> Array:
+        """Region by region: a line of samples per axis, then combine those of each bin."""
+        images, regions = wide(x), wide(rois)
+        y = np.zeros((len(rois), x.shape[1], *sizes), images.dtype)
+        for index, (x1, y1, x2, y2) in enumerate(regions * scale - (0.5 if half_pixel else 0.0)):
+            sides = ((y1, y2, sizes[0], x.shape[2]), (x1, x2, sizes[1], x.shape[3]))
+            lines = [_bin_taps(*side, sampling_ratio, half_pixel) for side in sides]
+            y[index] = _pooled_bins(images[batch[index]], *lines, mode)
+        return y.astype(x.dtype)
+
+    @staticmethod
+    def cost(x: Spec, rois: Spec, batch: Spec, *, sizes: tuple[int, ...], **attrs: Any) -> Expr:
+        """8 flops per sample, at 4 samples per bin where the region decides their number."""
+        samples = attrs["sampling_ratio"] ** 2 or 4
+        return batch.size * x.dims[1] * (sizes[0] * sizes[1] * samples * 8)
+
 
 def _batches(x: Spec, grid: Spec) -> tuple[Expr, Expr]:
     return x.dims[0], grid.dims[0]
+
+
+def _kernel(mode: str, cubic_a: float) -> tuple[Callable[[Array], Array], int]:
+    return (triangle, 1) if mode == "linear" else (partial(cubic, a=cubic_a), 2)
+
+
+def _place(unit: Array, size: int, align_corners: bool) -> Array:
+    """The place in elements of a coordinate in ``[-1, 1]``."""
+    return (unit + 1) / 2 * (size - 1) if align_corners else ((unit + 1) * size - 1) / 2
+
+
+def _bin_taps(
+    low: float, high: float, count: int, size: int, ratio: int, half_pixel: bool
+) -> tuple[Array, Array, Array]:
+    """Elements ``[count, samples, 2]``, their weights, and which samples lie inside."""
+    extent = high - low if half_pixel else max(high - low, 1.0)
+    step = extent / count
+    samples = ratio if ratio > 0 else int(np.ceil(step))
+    bins = np.arange(count)[:, None]
+    places = low + bins * step + (np.arange(samples) + 0.5) * step / max(samples, 1)
+    inside = (places >= -1) & (places <= size)
+    places = np.clip(places, 0, size - 1)
+    first = np.minimum(places.astype(np.int64), max(size - 2, 0))
+    part = places - first
+    elements = np.stack([first, np.minimum(first + 1, size - 1)], axis=-1)
+    return elements, np.stack([1 - part, part], axis=-1), inside
+
+
+def _pooled_bins(
+    image: Array,
+    rows: tuple[Array, Array, Array],
+    columns: tuple[Array, Array, Array],
+    mode: str,
+) -> Array:
+    """``[C, bins high, bins wide]`` from taps along both axes."""
+    (at_y, w_y, in_y), (at_x, w_x, in_x) = rows, columns
+    weights = np.einsum("hys,wxt->hwyxst", w_y * in_y[..., None], w_x * in_x[..., None])
+    corners = image[:, at_y[:, None, :, None, :, None], at_x[None, :, None, :, None, :]] * weights
+    corners = corners.astype(image.dtype)
+    samples = corners.shape[3] * corners.shape[4]
+    if mode == "avg":
+        return corners.sum(axis=(3, 4, 5, 6)) / max(samples, 1)
+    return corners.max(axis=(3, 4, 5, 6)) if samples else corners.sum(axis=(3, 4, 5, 6))

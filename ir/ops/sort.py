@@ -6,11 +6,13 @@ the operator runs, and types after it may use it.
 
 from typing import ClassVar
 
+import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, result_def
 
 from tapeout.ir.dtypes import f32, i64
 from tapeout.ir.expr import Expr, as_expr, as_symbol
-from tapeout.ir.op import NNOp
+from tapeout.ir.numeric import wide
+from tapeout.ir.op import Array, NNOp
 from tapeout.ir.shapes import check_axis, check_dims, check_kind, check_rank, replaced
 from tapeout.ir.types import ExprsAttr, FlagAttr, IntAttr, Spec, TensorType
 
@@ -38,6 +40,21 @@ class TopKOp(NNOp):
         y = x.with_dims(replaced(x.dims, check_axis(axis, x.rank, "top_k"), k[0]))
         return y, y.with_dtype(i64)
 
+    @staticmethod
+    def reference(x: Array, *, k: tuple[int, ...], axis: int, largest: bool) -> tuple[Array, Array]:
+        """Sort stably, from the back for the largest, so that lower indices come first."""
+        line = np.moveaxis(wide(x), axis, -1)
+        order = np.argsort(np.flip(line, -1) if largest else line, axis=-1, kind="stable")
+        if largest:
+            order = line.shape[-1] - 1 - np.flip(order, -1)
+        indices = np.moveaxis(order[..., : k[0]], -1, axis)
+        return np.take_along_axis(x, indices, axis), indices
+
+    @staticmethod
+    def cost(x: Spec, **_: object) -> Expr:
+        """One comparison per element."""
+        return x.size
+
 
 @irdl_op_definition
 class NonZeroOp(NNOp):
@@ -53,6 +70,12 @@ class NonZeroOp(NNOp):
     def infer(x: Spec, *, count: tuple[Expr, ...]) -> Spec:
         """``i64[rank, count]``."""
         return Spec((as_expr(x.rank), _bare(count)), i64)
+
+    @staticmethod
+    def reference(x: Array, *, count: None) -> Array:
+        """Numpy's nonzero, with a row per axis."""
+        places = np.nonzero(x.reshape(-1))[0]
+        return np.array(np.unravel_index(places, x.shape), np.int64).reshape(x.ndim, len(places))
 
 
 @irdl_op_definition
@@ -88,6 +111,21 @@ class UniqueOp(NNOp):
         place = check_axis(axis, x.rank, "unique")
         y = x.with_dims(replaced(x.dims, place, size))
         return y, number, Spec((x.dims[place],), i64), number
+
+    @staticmethod
+    def reference(
+        x: Array, *, axis: int | None, sorted: bool, count: None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Numpy's unique, put back in order of first occurrence unless ``sorted``."""
+        y, first, inverse, counts = np.unique(
+            x, return_index=True, return_inverse=True, return_counts=True, axis=axis
+        )
+        inverse = inverse.reshape(-1)
+        if sorted:
+            return y, first, inverse, counts
+        order = np.argsort(first)
+        place = np.argsort(order)
+        return np.take(y, order, axis or 0), first[order], place[inverse], counts[order]
 
 
 @irdl_op_definition
@@ -132,6 +170,66 @@ class NmsOp(NNOp):
         assert max_per_class.dtype is i64, "max_per_class is i64"
         assert iou.dtype is score.dtype is f32, "the thresholds of nms are f32"
         return Spec((_bare(count), as_expr(3)), i64)
+
+    @staticmethod
+    def reference(
+        boxes: Array,
+        scores: Array,
+        max_per_class: Array,
+        iou: Array,
+        score: Array,
+        *,
+        center_point_box: bool,
+        count: None,
+    ) -> Array:
+        """Greedy choice per batch and class."""
+        rows = [
+            (batch, kind, box)
+            for batch, kind in np.ndindex(*scores.shape[:2])
+            for box in _chosen(
+                _corners(wide(boxes[batch]), center_point_box),
+                wide(scores[batch, kind]),
+                int(max_per_class),
+                float(iou),
+                float(score),
+            )
+        ]
+        return np.array(rows, np.int64).reshape(len(rows), 3)
+
+    @staticmethod
+    def cost(boxes: Spec, scores: Spec, *_: Spec, **attrs: object) -> Expr:
+        """About 16 flops for each pair of boxes of a class, at worst."""
+        return scores.size * scores.dims[2] * 16
+
+
+def _corners(boxes: Array, center_point_box: bool) -> Array:
+    """Boxes ``[N, 4]`` as low y, low x, high y, high x."""
+    if center_point_box:
+        x, y, width, height = boxes.T
+        return np.stack([y - height / 2, x - width / 2, y + height / 2, x + width / 2], axis=1)
+    return np.concatenate(
+        [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], axis=1
+    )
+
+
+def _chosen(boxes: Array, scores: Array, most: int, iou: float, score: float) -> list[int]:
+    kept: list[int] = []
+    for box in np.argsort(-scores, kind="stable"):
+        if len(kept) >= most or not scores[box] > score:
+            break
+        if all(_overlap(boxes[box], boxes[other]) <= iou for other in kept):
+            kept.append(int(box))
+    return kept
+
+
+def _overlap(a: Array, b: Array) -> float:
+    """Area of the intersection over area of the union; 0 where there is no area."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    if min(sides) <= 0:
+        return 0.0
+    shared = float(np.prod(sides))
+    union = float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - shared
+    return shared / union if union > 0 else 0.0
 
 
 def _bare(count: tuple[Expr, ...]) -> Expr:
