@@ -1,7 +1,8 @@
 """Write artifacts: one zip with stored, aligned entries, or a folder with the same files.
 
 Bytes are a function of what is written: fixed times and modes, sorted names. Entries start on
-64 bytes, ``weights.bin`` on 4096, so that they can be mapped straight from the zip.
+64 bytes, ``weights.bin`` on a page or, when large, on a huge page, so that they can be mapped
+straight from the zip.
 """
 
 import hashlib
@@ -44,12 +45,16 @@ __all__ = [
 
 Content = bytes | memoryview | Path
 ALIGN = 64
-WEIGHTS_ALIGN = 4096
+PAGE = 4096
+HUGE_PAGE = 2 << 20
+LARGE = 32 << 20
+"""Weights from which on up to 2 MB of padding are a small price for huge pages."""
 PADDING_ID = 0xD935
 """Android's extra field for alignment: other zip readers know to skip it."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 LOCAL_HEADER_BYTES = 30
 ZIP64_EXTRA_BYTES = 20
+EXTRA_HEADER_BYTES = 6
 
 
 def c_sources() -> dict[str, bytes]:
@@ -124,13 +129,25 @@ def _add(archive: zipfile.ZipFile, name: str, data: memoryview) -> None:
     # zipfile adds its own extra field to the local header of an entry that may pass 2 GiB.
     large = info.file_size * 1.05 > zipfile.ZIP64_LIMIT
     fixed = LOCAL_HEADER_BYTES + len(name) + (ZIP64_EXTRA_BYTES if large else 0)
-    info.extra = _padding(archive.fp.tell() + fixed, WEIGHTS_ALIGN if name == WEIGHTS else ALIGN)
+    at = archive.fp.tell()
+    align = _alignment(name, len(data))
+    # An extra field holds 64 KiB at most: the rest of a long way is a gap before the entry, which
+    # zip allows. `start_dir` is where zipfile writes next.
+    gap = -(at + fixed + EXTRA_HEADER_BYTES) % align // PAGE * PAGE
+    archive.start_dir = at + gap
+    info.extra = _padding(at + gap + fixed, align)
     with archive.open(info, "w") as entry:
         entry.write(data)
     info.extra = b""  # the central directory needs no padding
 
 
+def _alignment(name: str, size: int) -> int:
+    if name != WEIGHTS:
+        return ALIGN
+    return HUGE_PAGE if size >= LARGE else PAGE
+
+
 def _padding(position: int, align: int) -> bytes:
     """An extra field after which ``position`` stands on ``align``; 6 bytes at least."""
-    body = (-(position + 6)) % align
-    return struct.pack("<HHH", PADDING_ID, 2 + body, align) + bytes(body)
+    body = (-(position + EXTRA_HEADER_BYTES)) % align
+    return struct.pack("<HHH", PADDING_ID, 2 + body, align & 0xFFFF) + bytes(body)

@@ -65,6 +65,17 @@ class TestLayout:
             assert raw[place.offset : place.offset + place.bytes] == data
         archive.close()
 
+    def test_large_weights_lie_on_a_huge_page(self, tmp_path: Path) -> None:
+        weights = random.Random(0).randbytes(1 << 20) * 33
+        write(tmp_path / "m", NOTHING, {"a": b"1", "weights.bin": weights, "z": b"2"})
+        archive = Archive(tmp_path / "m")
+        assert archive.places["weights.bin"].offset % (2 << 20) == 0
+        assert archive.read_verified("weights.bin") == weights
+        assert (archive.read("a"), archive.read("z")) == (b"1", b"2")
+        archive.close()
+        with zipfile.ZipFile(tmp_path / "m") as zipped:
+            assert zipped.testzip() is None
+
     def test_any_zip_tool_reads_it(self, artifact: Pack) -> None:
         with zipfile.ZipFile(artifact("mlp")) as archive:
             assert archive.testzip() is None

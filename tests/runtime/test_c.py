@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tapeout.runtime.archive import Archive
 from tapeout.runtime.artifact import c_sources
+from tapeout.runtime.program import load
 
+Pack = Callable[..., Path]
 Build = Callable[..., Path]
 
 HERE = Path(__file__).parent
@@ -41,6 +44,31 @@ def test_fixed_model_runs_without_python(
     build: Build, weights_file: Path, mlp_reference: Callable[[Any], Any], flags: Sequence[str]
 ) -> None:
     out = run(build("mlp.c", "fixed.c", flags), weights_file, 4, 2)
+    expected = mlp_reference([[i - 3.0 for i in range(8)]])[0]
+    assert [float(line) for line in out.split()] == pytest.approx(list(expected))
+
+
+def test_program_is_built_from_an_artifact_folder(artifact: Pack, mlp_reference: Any) -> None:
+    """Nothing but the folder, a compiler and the driver."""
+    folder = artifact("mlp", "dir")
+    program = folder / "fixed"
+    sources = sorted((folder / "src").glob("*.c"))
+    command = ["gcc", *STRICT, HERE / "drivers" / "fixed.c", *sources, "-o", program]
+    subprocess.run([*command, f"-I{folder / 'src'}"], check=True)
+    out = run(program, folder / "weights.bin", 0, 2)
+    expected = mlp_reference([[i - 3.0 for i in range(8)]])[0]
+    assert [float(line) for line in out.split()] == pytest.approx(list(expected))
+    load(folder).close()  # a file beside the artifact's own does not spoil it
+
+
+def test_weights_are_mapped_from_within_the_zip(
+    artifact: Pack, build: Build, mlp_reference: Any
+) -> None:
+    path = artifact("mlp")
+    archive = Archive(path)
+    offset = archive.places["weights.bin"].offset
+    archive.close()
+    out = run(build("mlp.c", "fixed.c", ADDRESS), path, offset, 2)
     expected = mlp_reference([[i - 3.0 for i in range(8)]])[0]
     assert [float(line) for line in out.split()] == pytest.approx(list(expected))
 
