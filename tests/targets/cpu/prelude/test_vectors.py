@@ -103,7 +103,9 @@ def run(build: Build, isa: str) -> Callable[..., Array]:
 
 @pytest.mark.parametrize("t", TYPES)
 def test_tails_touch_only_their_lanes(run: Callable[..., Array], lanes: int, t: str) -> None:
-    for n in range(-1, lanes + 2):
+    # a width has one way of masking, whatever its type: every n once per width
+    counts = range(-1, lanes + 2) if t.startswith("i") else [0, 1, lanes - 1]
+    for n in counts:
         kept = min(max(n, 0), lanes)
         x = values(t, lanes)
         got = run(f"tail_{t}", x[:kept].copy(), n=n, size=lanes + kept)
