@@ -91,8 +91,10 @@ def _c_command(artifact: Path, tokens: Path, folder: Path) -> list[str]:
 
 def _start(command: list[str]) -> tuple[float, str]:
     """Run one program; return the seconds until its line has arrived, and the line."""
+    # An installed package comes with bytecode; a source tree must be allowed to keep its own.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None, "stdout is a pipe"
         line = process.stdout.readline()
         seconds = time.perf_counter() - start

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def cpu_model() -> str:
     name = facts.get("model name", platform.machine())
     numbers = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
     return f"{name} ({numbers}, {len(cores())} cores)"
+
+
+def busy_share(seconds: float = 0.5) -> float:
+    """Return the share of all CPU time that others use while this process sleeps."""
+    idle_before, all_before = _cpu_ticks()
+    time.sleep(seconds)
+    idle, total = _cpu_ticks()
+    return 1 - (idle - idle_before) / max(total - all_before, 1)
+
+
+def _cpu_ticks() -> tuple[int, int]:
+    """Return the ticks that all CPUs have been idle, and all their ticks, since the start."""
+    first_line = Path("/proc/stat").read_text().split("\n", 1)[0]
+    ticks = [int(tick) for tick in first_line.split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def measure_ceilings(threads: tuple[int, ...]) -> dict[int, Ceilings]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from machine import Ceilings, best_of, cpu_model, measure_ceilings
+from machine import Ceilings, best_of, busy_share, cpu_model, measure_ceilings
 from rich.console import Console
 from rich.markup import escape
 
@@ -18,28 +18,37 @@ if TYPE_CHECKING:
 
 PACKAGES = ("tapeout", "onnxruntime", "openvino", "numpy", "torch", "transformers")
 
+BUSY_SHARE = 0.05
+"""Above this share of the CPUs, other processes are worth a warning."""
+
 
 @dataclass
 class Report:
     """Collects the parts of one run; ceilings are measured at its begin and at its end."""
 
     ceilings: dict[int, Ceilings]
+    busy: list[float]
     parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, list[dict[str, Any]]])
 
     @staticmethod
     def begin(threads: tuple[int, ...]) -> "Report":
         """Measure the ceilings a first time."""
         with note("the machine's ceilings"):
-            return Report(measure_ceilings(threads))
+            busy = busy_share()
+            return Report(measure_ceilings(threads), [busy])
 
     def end(self) -> dict[int, Ceilings]:
         """Measure the ceilings again, print and return the better ones."""
         with note("the machine's ceilings"):
+            self.busy.append(busy_share())
             again = measure_ceilings(tuple(self.ceilings))
         self.ceilings = {n: best_of(self.ceilings[n], again[n]) for n in again}
         for n, top in self.ceilings.items():
             speeds = f"{top.fma_gflops:.1f} GFLOP/s f32 FMA, {top.read_gb_s:.1f} GB/s read"
             console().print(f"ceilings with {n} threads: {speeds}")
+        if max(self.busy) > BUSY_SHARE:
+            share = f"{max(self.busy):.0%}"
+            console().print(f"[yellow]warning[/]: other processes used {share} of the CPUs")
         return self.ceilings
 
     def add(self, part: str, rows: "Sequence[DataclassInstance]") -> None:
@@ -61,6 +70,7 @@ class Report:
             "cpu": cpu_model(),
             "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
             "ceilings": [asdict(top) for top in self.ceilings.values()],
+            "busy_share": self.busy,
             "failures": failures,
             **self.parts,
         }
