@@ -47,8 +47,8 @@ class RunError(Exception):
         first, *rest = text.splitlines() or [""]
         head, _, what = first.partition("]: ")
         pairs = [line.strip().partition(": ") for line in rest]
-        facts = [(label, value) for label, _, value in pairs if label != "fix"]
-        fix = next((value for label, _, value in pairs if label == "fix"), "")
+        facts = [(label, value.strip()) for label, _, value in pairs if label != "fix"]
+        fix = next((value.strip() for label, _, value in pairs if label == "fix"), "")
         return cls(head.removeprefix("error["), what, facts, fix)
 
 

@@ -122,6 +122,7 @@ TAPEOUT_API void TAPEOUT_NAME(close)(tapeout_session *session);
 
 /* Run the model once: info->inputs tensors in, info->outputs tensors out.
  *
+ * The data of an input may be NULL only where the tensor is empty; it is not written to.
  * An output whose data is NULL is left in memory of the session, valid until its next call. Else
  * the result is written to data: dims must say what the buffer holds, which is the exact shape, or
  * for a shape known only after the run any shape with room enough. dtype and rank of an output are

@@ -76,6 +76,19 @@ class TestLayout:
         with zipfile.ZipFile(tmp_path / "m") as zipped:
             assert zipped.testzip() is None
 
+    def test_files_beyond_the_old_limits_of_zip(
+        self, artifact: Pack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The limit is lowered, so that everything is written as if it had 4 GiB."""
+        monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
+        path = artifact("mlp")
+        assert b"PK\6\6" in path.read_bytes()
+        archive = Archive(path)
+        archive.verify(archive.manifest.files)
+        assert archive.places["weights.bin"].offset % 4096 == 0
+        archive.close()
+        load(path).close()
+
     def test_any_zip_tool_reads_it(self, artifact: Pack) -> None:
         with zipfile.ZipFile(artifact("mlp")) as archive:
             assert archive.testzip() is None
