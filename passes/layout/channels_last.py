@@ -45,7 +45,7 @@ class ChannelsLast(Pass):
         """Turn the convolutions, then sink what their results need."""
         sunk: set[SSAValue] = set()
         drive(module, [TurnConv(sunk)])
-        rules = (TransposeOfTranspose(), TransposeOfOnes(), *(rule(sunk) for rule in SINKS))
+        rules = (*(rule(sunk) for rule in SINKS), TransposeOfTranspose(), TransposeOfOnes())
         drive(module, rules)
 
 
@@ -110,17 +110,34 @@ class SinkMerged(_Sink[TransposeOp]):
 
 
 class SinkPool(_Sink[PoolOp]):
-    """``pool(transpose(x)) = transpose(pool_channels_last(x))`` for the channels-last order."""
+    """``pool(transpose(x)) = transpose(pool_channels_last(x))`` for the channels-last order.
+
+    A transposition of spatial axes only turns the windows.
+    """
 
     root = PoolOp
 
     def _rewrite(self, op: PoolOp, edit: Edit) -> Replacement:
         turn = self.above(op.x)
-        first = inverse(_last(spec(op.x).rank))
-        if turn is None or op.channels_last.data or turn.perm.data != first:
+        if turn is None or op.channels_last.data:
             return None
-        made = edit.add(PoolOp, turn.x, **(op.attrs() | {"channels_last": True}))
-        return self.below(made, first, edit)
+        perm, attrs = tuple(turn.perm.data), op.attrs()
+        if perm == inverse(_last(len(perm))):
+            attrs |= {"channels_last": True}
+        elif perm[:2] == (0, 1):
+            attrs |= _turned_windows(attrs, [p - 2 for p in inverse(perm)[2:]])
+        else:
+            return None
+        return self.below(edit.add(PoolOp, turn.x, **attrs), perm, edit)
+
+
+def _turned_windows(attrs: dict[str, Any], order: Sequence[int]) -> dict[str, Any]:
+    """The window attributes with spatial axis ``order[i]`` in place ``i``."""
+    n = len(order)
+    names = ("kernel", "strides", "dilations", "sizes")
+    turned = {name: tuple(attrs[name][i] for i in order) for name in names}
+    low, high = attrs["pads"][:n], attrs["pads"][n:]
+    return turned | {"pads": tuple(side[i] for side in (low, high) for i in order)}
 
 
 class SinkUnary(_Sink[NNOp]):
@@ -247,7 +264,7 @@ class SinkSplit(_Sink[ReshapeOp]):
     def _rewrite(self, op: ReshapeOp, edit: Edit) -> Replacement:
         turn = self.above(op.x)
         runs = None if turn is None else merged_runs(op.shape.data, spec(op.x).dims)
-        if turn is None or runs is None or len(op.shape.data) < spec(op.x).rank:
+        if turn is None or runs is None:
             return None
         back = inverse(turn.perm.data)
         shape = [op.shape.data[axis] for i in back for axis in runs[i]]
@@ -272,10 +289,11 @@ class SinkMerge(_Sink[ReshapeOp]):
     def _rewrite(self, op: ReshapeOp, edit: Edit) -> Replacement:
         turn = self.above(op.x)
         runs = None if turn is None else merged_runs(spec(op.x).dims, op.shape.data)
-        if turn is None or runs is None or not all(runs) or len(runs) >= spec(op.x).rank:
+        if turn is None or runs is None or all(len(run) < 2 for run in runs):
             return None
         groups = [[turn.perm.data[i] for i in run] for run in runs]
-        order = sorted(range(len(groups)), key=lambda g: _place(groups[g], spec(turn.x).dims))
+        places = _places(groups, spec(turn.x).dims)
+        order = sorted(range(len(groups)), key=places.__getitem__)
         inner = [axis for g in order for axis in groups[g]]
         if order == list(range(len(order))):
             return None
@@ -286,9 +304,13 @@ class SinkMerge(_Sink[ReshapeOp]):
         return self.below(made, inverse(order), edit)
 
 
-def _place(group: Sequence[int], dims: Sequence[Expr]) -> int:
-    """Where a merged group lies: at its first axis, those of size 1 left out."""
-    return min([a for a in group if dims[a] != ONE] or group)
+def _places(groups: Sequence[Sequence[int]], dims: Sequence[Expr]) -> list[int]:
+    """Where each merged group lies: at its first axis that is not 1, or behind the last group."""
+    places: list[int] = []
+    for group in groups:
+        wide = [a for a in group if dims[a] != ONE] or group
+        places.append(min(wide, default=places[-1] if places else 0))
+    return places
 
 
 class FlattenIntoMatmul(_Sink[MatmulOp]):

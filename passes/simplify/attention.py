@@ -13,7 +13,7 @@ from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.norm import SoftmaxOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.views import ExpandOp, ReshapeOp, TransposeOp
-from tapeout.ir.types import spec
+from tapeout.ir.types import Spec, spec
 from tapeout.passes.manager import Pass
 from tapeout.passes.match import (
     either_way,
@@ -82,10 +82,17 @@ class Attention(Pattern[MatmulOp]):
             AttentionOp,
             *(_with_batch(x, edit) for x in (q, k, v)),
             scores.mask,
-            scale=q_scale * k_scale * scores.scale,
+            scale=_unrounded(q_scale * k_scale * scores.scale, spec(q)),
             softcap=scores.softcap,
         )
         return found if rank == 4 else edit.add(ReshapeOp, found, shape=spec(op.y).dims)
+
+
+def _unrounded(scale: float, q: Spec) -> float:
+    """``1 / sqrt(D)`` where the scale is that up to the rounding of its two f32 factors."""
+    depth = q.dims[-1].constant
+    exact = scale if not depth else depth**-0.5
+    return exact if abs(scale - exact) <= 1.2e-7 * exact else scale
 
 
 def _softmax_behind(value: SSAValue, edit: Edit) -> SoftmaxOp | None:
@@ -266,6 +273,18 @@ class EmptyMask(Pattern[AttentionOp]):
         return edit.add(AttentionOp, op.q, op.k, op.v, None, **op.attrs())
 
 
+class RepeatedMask(Pattern[AttentionOp]):
+    """``attention(mask=expand(m)) = attention(mask=m)``: a mask repeats by itself."""
+
+    root = AttentionOp
+
+    def _rewrite(self, op: AttentionOp, edit: Edit) -> Replacement:
+        inner = made_by(op.mask, ExpandOp)
+        if inner is None:
+            return None
+        return edit.add(AttentionOp, op.q, op.k, op.v, inner.x, **op.attrs())
+
+
 class CausalMask(Pattern[AttentionOp]):
     """A fixed mask that hides just the keys behind each query is ``causal``."""
 
@@ -295,4 +314,4 @@ def _square(op: AttentionOp) -> bool:
     return len(dims) >= 2 and dims[-2:] == want
 
 
-PATTERNS = (Attention(), SharedHeads(), BooleanMask(), EmptyMask(), CausalMask())
+PATTERNS = (Attention(), SharedHeads(), BooleanMask(), EmptyMask(), RepeatedMask(), CausalMask())

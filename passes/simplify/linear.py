@@ -1,5 +1,9 @@
 """Linear layers without the reshapes that exporters put around them."""
 
+from collections.abc import Sequence
+
+from tapeout.ir.expr import Expr
+from tapeout.ir.expr import product as size_of
 from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.pointwise import MapOp
 from tapeout.ir.ops.views import ReshapeOp
@@ -9,10 +13,10 @@ from tapeout.passes.rewrite import Edit, Pattern, Replacement
 
 
 class ReshapeAroundMatmul(Pattern[ReshapeOp]):
-    """``reshape(reshape(x) @ w) = reshape(x @ w)`` when both only regroup the rows.
+    """``reshape(reshape(x) @ w) = reshape(x') @ w`` when the outer one regroups the rows.
 
-    ``x`` is ``[*rows, K]``, the inner shape ``[M, K]``, the outer one ``[*rows, ...]``. What
-    stays of the outer reshape splits the columns, or nothing and is dropped.
+    ``x'`` has the rows in their final groups, so that the two reshapes before the product
+    become one or none. What stays of the outer reshape splits the columns, or is nothing.
     """
 
     root = ReshapeOp
@@ -22,11 +26,21 @@ class ReshapeAroundMatmul(Pattern[ReshapeOp]):
         flat = made_by(product.a, ReshapeOp) if product is not None else None
         if product is None or flat is None or not only_use(op.x) or spec(product.b).rank != 2:
             return None
-        have, rows = spec(flat.x).dims, spec(flat.x).dims[:-1]
-        if not rows or spec(flat.y).dims[-1] != have[-1] or op.shape.data[: len(rows)] != rows:
+        if spec(flat.y).rank != 2:
             return None
-        again = edit.add(MatmulOp, flat.x, product.b, transpose_b=product.transpose_b.data)
+        count, columns = spec(product.y).dims
+        rows = _rows(op.shape.data, count)
+        if rows is None or len(rows) < 2 or size_of(op.shape.data[len(rows) :]) != columns:
+            return None
+        near = edit.add(ReshapeOp, flat.x, shape=(*rows, spec(flat.y).dims[-1]))
+        again = edit.add(MatmulOp, near, product.b, transpose_b=product.transpose_b.data)
         return edit.add(ReshapeOp, again, shape=op.shape.data)
+
+
+def _rows(shape: Sequence[Expr], count: Expr) -> Sequence[Expr] | None:
+    """The leading sizes whose product is ``count``, as many as make it so."""
+    fits = [n for n in range(len(shape)) if size_of(shape[:n]) == count]
+    return shape[: fits[-1]] if fits else None
 
 
 class ReshapeOfBiased(Pattern[ReshapeOp]):

@@ -8,7 +8,7 @@ from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.source import DimValuesOp, IotaOp
 from tapeout.ir.ops.views import ConcatOp, ExpandOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.types import spec
-from tapeout.passes.match import is_number, made_by, number, operands_of
+from tapeout.passes.match import either_way, is_number, made_by, number, operands_of
 from tapeout.passes.rewrite import Edit, Pattern, Replacement
 
 # Where the second operand is this number, the result is the first.
@@ -44,7 +44,14 @@ class NeutralOperand(Pattern[MapOp]):
 
     def _rewrite(self, op: MapOp, edit: Edit) -> Replacement:
         a, b = op.xs
-        return a if number(edit, b) == _NEUTRAL[op.fn.data] else None
+        return widened(a, op, edit) if number(edit, b) == _NEUTRAL[op.fn.data] else None
+
+
+def widened(value: SSAValue, op: MapOp, edit: Edit) -> SSAValue:
+    """``value`` repeated to the shape of the result, where another operand made that wider."""
+    if spec(value) == spec(op.y):
+        return value
+    return edit.add(ExpandOp, value, shape=spec(op.y).dims)
 
 
 class LogicalNeutral(Pattern[MapOp]):
@@ -54,11 +61,13 @@ class LogicalNeutral(Pattern[MapOp]):
     fns = frozenset({"and", "or", "xor", "eq", "ne"})
 
     def _rewrite(self, op: MapOp, edit: Edit) -> Replacement:
-        a, b = op.xs
-        if spec(a).dtype is not boolean:
+        if spec(op.xs[0]).dtype is not boolean:
             return None
         keep = 1.0 if op.fn.data in ("and", "eq") else 0.0
-        return a if number(edit, b) == keep else None
+        for a, b in either_way(op.xs):
+            if number(edit, b) == keep:
+                return widened(a, op, edit)
+        return None
 
 
 class SameOperand(Pattern[MapOp]):
@@ -82,10 +91,7 @@ class FixedWhere(Pattern[MapOp]):
         known = number(edit, condition)
         if known is None:
             return None
-        chosen = a if known else b
-        if spec(chosen) == spec(op.y):
-            return chosen
-        return edit.add(ExpandOp, chosen, shape=spec(op.y).dims)
+        return widened(a if known else b, op, edit)
 
 
 class WhereNot(Pattern[MapOp]):

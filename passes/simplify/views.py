@@ -121,7 +121,10 @@ def merged_runs(dims: Sequence[Expr], merged: Sequence[Expr]) -> list[list[int]]
     axis = 0
     for size in merged:
         run: list[int] = []
-        while axis < len(dims) and product(dims[a] for a in run) != size:
+        # A size of 1 takes the axis that stands for it, if there is one.
+        while axis < len(dims) and (
+            product(dims[a] for a in run) != size or (not run and dims[axis] == ONE)
+        ):
             run.append(axis)
             axis += 1
         if product(dims[a] for a in run) != size:
