@@ -15,8 +15,6 @@ from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.norm import SoftmaxOp
 from tapeout.ir.ops.views import PadOp
 
-RAW, CAPPED, MASKED, PROBABILITIES = range(4)
-
 
 @dataclass(frozen=True)
 class Heads:
@@ -62,32 +60,40 @@ def attention(
     Outputs: the result, keys and values with the past before them, and the scores at the stage
     that ``qk_matmul_output_mode`` names.
     """
-    packed = q.rank == 3
     heads = _heads(b, node, q, k, v, past_k, past_v)
     bounds = _bounds(node)
     full = None if mask is None else _full_mask(b, mask, heads.k.dims[2])
-    scale = node.real("scale", 1 / math.sqrt(fixed(node, heads.q.dims[3], "a head")))
-    cap = node.real("softcap")
     if node.wants(3):
-        mixed, scores = _explicit(b, node, heads, _all_masks(b, heads, full, bounds, lengths))
+        mixed, *scores = _explicit(b, node, heads, _all_masks(b, heads, full, bounds, lengths))
+    elif lengths is not None or bounds.windowed:
+        scores: list[Value] = []
+        mixed = _fused(b, node, heads, _all_masks(b, heads, full, bounds, lengths), causal=False)
     else:
-        by_place = lengths is not None or bounds.windowed
-        full = _all_masks(b, heads, full, bounds, lengths) if by_place else full
-        scores = None
-        mixed = b.make(
-            AttentionOp,
-            heads.q,
-            heads.k,
-            b.convert(heads.v, q.dtype),
-            _as_bias(b, full, q),
-            scale=scale,
-            causal=bounds.causal and not by_place,
-            causal_offset=(heads.past,) if bounds.causal and not by_place else (as_expr(0),),
-            softcap=cap,
-        )
-    y = join_heads(b, mixed) if packed else mixed
-    outputs = (y, heads.k, heads.v)
-    return outputs if scores is None else (*outputs, scores)
+        scores = []
+        mixed = _fused(b, node, heads, full, causal=bounds.causal)
+    return join_heads(b, mixed) if q.rank == 3 else mixed, heads.k, heads.v, *scores
+
+
+def _fused(b: Builder, node: Call, heads: Heads, mask: Value | None, *, causal: bool) -> Value:
+    dtype = heads.q.dtype
+    return b.make(
+        AttentionOp,
+        heads.q,
+        b.convert(heads.k, dtype),
+        b.convert(heads.v, dtype),
+        mask if mask is None or mask.dtype is boolean else b.convert(mask, dtype),
+        scale=_scale(node, heads),
+        causal=causal,
+        causal_offset=(heads.past if causal else as_expr(0),),
+        softcap=node.real("softcap"),
+    )
+
+
+def _scale(node: Call, heads: Heads) -> float:
+    """The attribute, or by default one over the square root of a head's size."""
+    if node.has("scale"):
+        return node.real("scale")
+    return 1 / math.sqrt(fixed(node, heads.q.dims[3], "a head"))
 
 
 def _heads(
@@ -180,10 +186,6 @@ def _conjunction(b: Builder, kept: list[Value]) -> Value | None:
     return made
 
 
-def _as_bias(b: Builder, mask: Value | None, q: Value) -> Value | None:
-    return mask if mask is None or mask.dtype is boolean else b.convert(mask, q.dtype)
-
-
 def _explicit(b: Builder, node: Call, heads: Heads, mask: Value | None) -> tuple[Value, Value]:
     """The result and the scores, step by step, for a node that asks for the scores."""
     mode = node.integer("qk_matmul_output_mode")
@@ -191,10 +193,11 @@ def _explicit(b: Builder, node: Call, heads: Heads, mask: Value | None) -> tuple
         node.invalid("unknown stage of the scores", ("qk_matmul_output_mode", mode))
     dtype = heads.q.dtype
     wide = wide_type(dtype)
-    scale = node.real("scale", 1 / math.sqrt(fixed(node, heads.q.dims[3], "a head")))
     cap = node.real("softcap")
-    q, k, v = (b.convert(x, wide) for x in _ungrouped(b, heads))
-    raw = b.map("mul", b.make(MatmulOp, q, k, transpose_b=True), scale)
+    q, k, v = (
+        b.convert(repeat_heads(b, x, heads.q.dims[1]), wide) for x in (heads.q, heads.k, heads.v)
+    )
+    raw = b.map("mul", b.make(MatmulOp, q, k, transpose_b=True), _scale(node, heads))
     capped = b.map("mul", b.map("tanh", b.map("div", raw, cap)), cap) if cap > 0 else raw
     masked, probable = _masked_softmax(b, capped, mask)
     mixed = b.make(MatmulOp, probable, v)
@@ -213,11 +216,6 @@ def _masked_softmax(b: Builder, scores: Value, mask: Value | None) -> tuple[Valu
     highest = b.reduce("max", bias, [-1], keepdims=True)
     probable = b.make(SoftmaxOp, masked, axis=-1)
     return masked, b.map("where", b.map("eq", highest, -math.inf), zero, probable)
-
-
-def _ungrouped(b: Builder, heads: Heads) -> tuple[Value, Value, Value]:
-    """Keys and values repeated so that each query head has its own."""
-    return heads.q, *(repeat_heads(b, x, heads.q.dims[1]) for x in (heads.k, heads.v))
 
 
 def repeat_heads(b: Builder, x: Value, heads: Expr) -> Value:

@@ -177,6 +177,7 @@ def _blocked(b: Builder, node: Call, parameter: Value, x: Value, axis: int, bloc
 
 
 def named_type(node: Call, name: str, default: DType) -> DType:
+    """The element type that an attribute names by ONNX's number, 0 or absent for ``default``."""
     code = node.integer(name)
     if not code:
         return default
