@@ -74,7 +74,9 @@ class Evaluator:
             results = self.run(op)
             for result, array in zip(op.results, results, strict=True):
                 self.values[result] = array
-                self.bind_shape(op.name, spec(result), array.shape)
+                want = spec(result)
+                self.bind_shape(op.name, want, array.shape)
+                assert array.dtype == want.dtype.numpy, f"{op.name}: {array.dtype} for {want}"
         raise AssertionError("a block ends in nn.return")
 
     def run(self, op: Operation) -> Sequence[Array]:

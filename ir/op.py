@@ -28,9 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from xdsl.builder import Builder
 from xdsl.ir import Attribute, Data, SSAValue
-from xdsl.irdl import (
-    IRDLOperation,
-)
+from xdsl.irdl import IRDLOperation, OptPropertyDef
 from xdsl.irdl.constraints import BaseAttr
 from xdsl.utils.exceptions import VerifyException
 
@@ -75,6 +73,8 @@ class NNOp(IRDLOperation, ABC):
             for name, value in attrs.items()
             if value is not None
         }
+        required = _required(cls) - set(properties)
+        assert not required, f"{cls.name} needs {sorted(required)}"
         given = [_specs(operand) for operand in operands]
         native = defaults(cls) | {n: _unwrap(a) for n, a in properties.items()}
         results = as_tuple(cls.infer(*given, **native))
@@ -147,6 +147,17 @@ def defaults(cls: type[NNOp]) -> dict[str, Any]:
     return found
 
 
+@cache
+def _required(cls: type[NNOp]) -> frozenset[str]:
+    definitions = cls.get_irdl_definition().properties
+    return frozenset(
+        name
+        for name in _property_names(cls)
+        if definitions[name].default_value is None
+        and not isinstance(definitions[name], OptPropertyDef)
+    )
+
+
 def _specs(operand: Any) -> Any:
     if operand is None:
         return None
@@ -158,8 +169,10 @@ def _specs(operand: Any) -> Any:
 def _wrap(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return Constant(value)
-    if isinstance(value, list):
-        return tuple(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return tuple(_wrap(v) for v in value)
     return value
 
 

@@ -8,6 +8,7 @@ and is left out when there are none. Attributes wrap one Python value each, in `
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -92,80 +93,150 @@ class TensorType(Data[Spec], TypeAttribute):
         return Spec(parse_exprs(dims, parse_ranges(ranges)), dtype)
 
 
-class _Json(Data[Any]):
-    """A value whose text is JSON in a string literal."""
+class _Literal(Data[Any]):
+    """One Python value, or a tuple of them, as literals in angle brackets."""
 
-    def print_parameter(self, printer: Printer) -> None:
-        """Print the value in angle brackets."""
-        with printer.in_angle_brackets():
-            printer.print_string_literal(json.dumps(self.data))
+    @classmethod
+    def parse_one(cls, parser: AttrParser) -> Any:
+        """Parse one literal."""
+        raise NotImplementedError
 
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> Any:
         """Parse what :meth:`print_parameter` prints."""
         with parser.in_angle_brackets():
-            value = json.loads(parser.parse_str_literal())
-        return tuple(value) if isinstance(value, list) else value
+            return cls.parse_one(parser)
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<literal>``."""
+        with printer.in_angle_brackets():
+            _print_literal(printer, self.data)
+
+
+class _Literals(_Literal):
+    """A tuple of literals."""
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> tuple[Any, ...]:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            return tuple(
+                parser.parse_comma_separated_list(
+                    parser.Delimiter.SQUARE, lambda: cls.parse_one(parser)
+                )
+            )
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<[literal, ...]>``."""
+        with printer.in_angle_brackets(), printer.in_square_brackets():
+            printer.print_list(self.data, lambda value: _print_literal(printer, value))
+
+
+def _print_literal(printer: Printer, value: Any) -> None:
+    if isinstance(value, str):
+        # Names come from model files: all that is not plain ASCII travels escaped.
+        printer.print_string_literal(value.encode("unicode_escape").decode("ascii"))
+    elif isinstance(value, float) and not math.isfinite(value):
+        printer.print_string_literal(str(value))
+    else:
+        # A float literal of this text format has a point: 1e-05 is none, 1.0e-05 is one.
+        text = json.dumps(value)
+        printer.print_string(
+            text if "." in text else text.replace("e-", ".0e-").replace("e+", ".0e+")
+        )
+
+
+def _parse_name(parser: AttrParser) -> str:
+    return parser.parse_str_literal().encode("ascii").decode("unicode_escape")
+
+
+def _parse_float(parser: AttrParser) -> float:
+    text = parser.parse_optional_str_literal()
+    return float(parser.parse_number() if text is None else text)
 
 
 @irdl_attr_definition
-class IntAttr(_Json):
+class IntAttr(_Literal):
     """One integer: an axis, a group count."""
 
     name = "nn.int"
 
+    @classmethod
+    def parse_one(cls, parser: AttrParser) -> int:
+        """Parse an integer."""
+        return parser.parse_integer()
+
 
 @irdl_attr_definition
-class FloatAttr(_Json):
+class FloatAttr(_Literal):
     """One float: an epsilon, a scale."""
 
     name = "nn.float"
 
+    @classmethod
+    def parse_one(cls, parser: AttrParser) -> float:
+        """Parse a number, or ``"inf"``, ``"-inf"`` or ``"nan"``."""
+        return _parse_float(parser)
+
 
 @irdl_attr_definition
-class FlagAttr(_Json):
+class FlagAttr(_Literal):
     """One truth value."""
 
     name = "nn.flag"
 
+    @classmethod
+    def parse_one(cls, parser: AttrParser) -> bool:
+        """Parse ``true`` or ``false``."""
+        return parser.parse_boolean()
+
 
 @irdl_attr_definition
-class StrAttr(Data[str]):
+class StrAttr(_Literal):
     """One name: a scalar function, a mode."""
 
     name = "nn.str"
 
-    def print_parameter(self, printer: Printer) -> None:
-        """Print ``<"name">``."""
-        with printer.in_angle_brackets():
-            printer.print_string_literal(self.data)
-
     @classmethod
-    def parse_parameter(cls, parser: AttrParser) -> str:
-        """Parse what :meth:`print_parameter` prints."""
-        with parser.in_angle_brackets():
-            return parser.parse_str_literal()
+    def parse_one(cls, parser: AttrParser) -> str:
+        """Parse a string literal."""
+        return _parse_name(parser)
 
 
 @irdl_attr_definition
-class IntsAttr(_Json):
+class IntsAttr(_Literals):
     """A tuple of integers: a permutation, strides."""
 
     name = "nn.ints"
 
+    @classmethod
+    def parse_one(cls, parser: AttrParser) -> int:
+        """Parse an integer."""
+        return parser.parse_integer()
+
 
 @irdl_attr_definition
-class FloatsAttr(_Json):
+class FloatsAttr(_Literals):
     """A tuple of floats: scales per axis, constants of activations."""
 
     name = "nn.floats"
 
+    @classmethod
+    def parse_one(cls, parser: AttrParser) -> float:
+        """Parse as :class:`FloatAttr` does."""
+        return _parse_float(parser)
+
 
 @irdl_attr_definition
-class StrsAttr(_Json):
+class StrsAttr(_Literals):
     """A tuple of names."""
 
     name = "nn.strs"
+
+    @classmethod
+    def parse_one(cls, parser: AttrParser) -> str:
+        """Parse a string literal."""
+        return _parse_name(parser)
 
 
 @irdl_attr_definition

@@ -62,7 +62,8 @@ class ResizeOp(NNOp):
     ONNX's Resize-19 under its own names. ``roi`` (all starts, then all ends, normalised) goes
     with ``tf_crop_and_resize``, where places outside ``x`` give ``extrapolation``. ``cubic_a``
     is the cubic's coefficient; ``exclude_outside`` gives taps outside no weight; ``antialias``
-    widens the filter when shrinking. Integers are computed in f32, rounded toward zero and saturated.
+    widens the filter when shrinking. Integers are computed in f32, rounded toward zero and
+    saturated.
     Errors: E0209, E0210.
     """
 
@@ -204,10 +205,10 @@ class RoiAlignOp(NNOp):
     """Each region of interest, cut into ``sizes`` (height, width) bins and sampled bilinearly.
 
     ``x [N, C, H, W]``, ``rois [R, 4]`` as ``x1, y1, x2, y2`` times ``scale``, ``batch [R]``
-    (i64) says of which image. ``mode`` combines the samples of a bin: ``avg``, or ``max``, the largest of their four weighted
-    corners, as ONNX has it.
-    ``sampling_ratio`` samples per bin and axis, 0 for ``ceil(size of the bin)``. ``half_pixel``
-    shifts regions by -0.5. Errors: E0203, E0209, E0210.
+    (i64) says of which image. ``mode`` combines the samples of a bin: ``avg``, or ``max``, the
+    largest of their weighted corners, as ONNX has it. ``sampling_ratio`` samples per bin and
+    axis, 0 for ``ceil(size of the bin)``. ``half_pixel`` shifts regions by -0.5.
+    Errors: E0203, E0209, E0210.
     Source: He et al. 2017, arXiv:1703.06870; ONNX RoiAlign-16.
     """
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+
 from tapeout.ir.expr import (
     Expr,
     Symbol,
@@ -214,3 +215,39 @@ def test_a_name_that_is_no_identifier_is_refused() -> None:
 def test_text_outside_the_grammar_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a dimension expression"):
         parse_exprs(text)
+
+
+@pytest.mark.parametrize("inner", [operator.floordiv, operator.mod])
+@pytest.mark.parametrize("outer", [operator.floordiv, operator.mod])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("shift", [-2, 0, 5])
+def test_nested_divisions_are_exact_for_every_value(
+    inner: Callable[..., Expr], outer: Callable[..., Expr], factor: int, shift: int
+) -> None:
+    x = symbol("x", -17, 30)
+    for first in (2, 3, 4, 8):
+        for second in (2, 3, 4, 6, 8):
+            built = outer(inner(x, first) * factor + shift, second)
+            for value in range(-17, 31):
+                plain = outer(inner(value, first) * factor + shift, second)
+                assert built.evaluate({"x": value}) == plain, (built, value)
+
+
+@pytest.mark.parametrize("apply", [operator.floordiv, operator.mod, operator.mul, minimum, maximum])
+@pytest.mark.parametrize("left", [(-9, -2), (-7, 5), (0, 6), (2, 9)])
+@pytest.mark.parametrize("right", [(1, 4), (2, 7)])
+def test_bounds_hold_over_whole_ranges(
+    apply: Callable[..., Expr], left: tuple[int, int], right: tuple[int, int]
+) -> None:
+    a, b = symbol("a", *left), symbol("b", *right)
+    built = apply(a, b)
+    low, high = bounds(built)
+    values = [
+        built.evaluate({"a": x, "b": y})
+        for x in range(left[0], left[1] + 1)
+        for y in range(right[0], right[1] + 1)
+    ]
+    assert low is not None
+    assert high is not None
+    assert low <= min(values)
+    assert max(values) <= high
