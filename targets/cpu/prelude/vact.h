@@ -37,9 +37,13 @@ TO_FN v_f32 v_tanh_f32(v_f32 x) {
   return v_copysign_f32(m / (m + 2), x);
 }
 
-/* log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)) */
+/* log(1 + exp(x)) = max(x, 0) + log(1 + e), e = exp(-|x|); 1 + e = 2 (1 + (e - 1) / 2) from 4/3 on. */
 TO_FN v_f32 v_softplus_f32(v_f32 x) {
-  return v_fastmax_f32(TO_C(0), x) + v_log1p_f32(to_exp_down(x));
+  v_f32 e = to_exp_down(x);
+  v_i32 upper = e > 0x1.555556p-2f;
+  v_f32 f = v_blend_f32(upper, v_fma_f32(e, TO_C(0.5f), TO_C(-0.5f)), e);
+  v_f32 k = (v_f32)(upper & (v_i32)TO_C(1));
+  return v_fastmax_f32(TO_C(0), x) + to_log_of(k, f);
 }
 
 /* x tanh(softplus(x)) = x m / (m + 2) with m = e (e + 2), e = exp(x); from 20 on it is x. */

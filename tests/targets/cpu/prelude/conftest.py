@@ -15,8 +15,10 @@ Kernels = dict[str, tuple[str, str]]
 Run = Callable[..., Array]
 
 PRELUDE = Path(__file__).resolve().parents[4] / "targets" / "cpu" / "prelude"
-FLAGS = "-O2 -std=gnu11 -Wall -Wextra -Werror -Wno-psabi -ffp-contract=off -fno-math-errno"
-FLAGS += " -fno-trapping-math -static"
+FLAGS = (
+    "-O2 -std=gnu11 -Wall -Wextra -Werror -Wno-psabi "
+    "-ffp-contract=off -fno-math-errno -fno-trapping-math -static"
+)
 SANITIZE = " -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 COMPILERS = {
@@ -30,7 +32,7 @@ STORED = {"f16": "<u2", "bf16": "<u2"} | {
     f"f8{name}": "u1" for name in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")
 }
 DTYPES = STORED | {"f32": "<f4", "f64": "<f8"}
-DTYPES |= {f"{kind}{bits}": f"<{kind}{bits // 8}" for kind in "iu" for bits in (8, 16, 32, 64)}
+DTYPES.update((f"{kind}{8 * size}", f"<{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8))
 
 # Each buffer ends where a page ends, and the page behind it may not be touched: a lane read or
 # written past the end kills the process, masked instructions included.
@@ -132,7 +134,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
         emulator = shutil.which("qemu-aarch64") if isa == "neon" else None
         assert emulator or isa != "neon", "qemu-aarch64 is missing: apt-get install qemu-user"
 
-        def run(kernel: str, *arrays: Array, n: int | None = None, size: int | None = None) -> Array:
+        def run(
+            kernel: str, *arrays: Array, n: int | None = None, size: int | None = None
+        ) -> Array:
             dtype = np.dtype(DTYPES[kernels[kernel][0].split("->")[1]])
             count = arrays[0].size if n is None else n
             room = (count if size is None else size) * dtype.itemsize

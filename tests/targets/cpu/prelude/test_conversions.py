@@ -13,8 +13,10 @@ INTS = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"]
 TYPES = [*INTS, "f32", "f64"]
 NARROW = ["i8", "u8", "i16", "u16"]
 KERNELS = {f"{s}_{t}": (f"{s}->{t}", f"v_cvt_{s}_{t}(a)") for s in TYPES for t in TYPES}
-KERNELS |= {f"{t}_bool": (f"{t}->u8", f"v_cvt_{t}_bool(a)") for t in TYPES}
-KERNELS |= {f"sat_{s}_{t}": (f"{s}->{t}", f"v_sat_{s}_{t}(a)") for s in ("i32", "f32") for t in NARROW}
+KERNELS.update({f"{t}_bool": (f"{t}->u8", f"v_cvt_{t}_bool(a)") for t in TYPES})
+KERNELS.update(
+    {f"sat_{s}_{t}": (f"{s}->{t}", f"v_sat_{s}_{t}(a)") for s in ("i32", "f32") for t in NARROW}
+)
 
 
 def dtype_of(t: str) -> np.dtype[Any]:
@@ -72,9 +74,10 @@ def test_floats_convert_to_floats_and_bools(build: Build, isa: str) -> None:
     run = build(isa, "cvt.h", KERNELS)
     x = np.array([0.0, -0.0, np.nan, np.inf, 1e-45, 1e-300, 1e300, 1 + 2.0**-24, -3.7], "<f8")
     with np.errstate(over="ignore"):
-        np.testing.assert_array_equal(run("f64_f32", x), x.astype("<f4"))
-        np.testing.assert_array_equal(run("f32_f64", x.astype("<f4")), x.astype("<f4").astype("<f8"))
-        np.testing.assert_array_equal(run("f32_bool", x.astype("<f4")), x.astype("<f4") != 0)
+        narrow = x.astype("<f4")
+        np.testing.assert_array_equal(run("f64_f32", x), narrow)
+        np.testing.assert_array_equal(run("f32_f64", narrow), narrow.astype("<f8"))
+        np.testing.assert_array_equal(run("f32_bool", narrow), narrow != 0)
     np.testing.assert_array_equal(run("f64_bool", x), x != 0)
     np.testing.assert_array_equal(run("f64_f64", x), x)
 

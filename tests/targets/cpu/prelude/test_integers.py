@@ -12,18 +12,20 @@ Build = Callable[..., Callable[..., Array]]
 INTS = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"]
 BINARY = ["div", "rem", "floordiv", "mod", "pow", "shl", "shr"]
 UNARY = ["abs", "sign"]
-KERNELS = {
-    f"{op}_{t}": (f"{t},{t}->{t}", f"v_{op}_{t}(a, b)") for op in BINARY for t in INTS
-} | {f"{op}_{t}": (f"{t}->{t}", f"v_{op}_{t}(a)") for op in UNARY for t in INTS}
-KERNELS |= {
-    f"s_{op}_{t}": (
-        f"{t},{t}->{t}",
-        f"const {t} *p = in[0], *q = in[1];"
-        f"for (i64 i = 0; i < n; i++) (({t} *)out)[i] = s_{op}_{t}(p[i], q[i]);",
-    )
-    for op in BINARY
-    for t in INTS
+KERNELS = {f"{op}_{t}": (f"{t},{t}->{t}", f"v_{op}_{t}(a, b)") for op in BINARY for t in INTS} | {
+    f"{op}_{t}": (f"{t}->{t}", f"v_{op}_{t}(a)") for op in UNARY for t in INTS
 }
+KERNELS.update(
+    {
+        f"s_{op}_{t}": (
+            f"{t},{t}->{t}",
+            f"const {t} *p = in[0], *q = in[1];"
+            f"for (i64 i = 0; i < n; i++) (({t} *)out)[i] = s_{op}_{t}(p[i], q[i]);",
+        )
+        for op in BINARY
+        for t in INTS
+    }
+)
 
 
 def divide(a: int, b: int) -> int:
@@ -61,7 +63,9 @@ def operands(t: str) -> tuple[Array, Array]:
     info, rng = np.iinfo(dtype_of(t)), np.random.default_rng(3)
     edges = [info.min, info.min + 1, info.max, info.max - 1, 0, 1, 2, 3, 7, 8, 31, 33, 64, 100]
     edges += [-1, -2, -3, -7] if info.min < 0 else [info.max // 2, info.max // 2 + 1]
-    left, right = ([int(v) for v in grid.ravel()] for grid in np.meshgrid(*[np.array(edges, object)] * 2))
+    left, right = (
+        [int(v) for v in grid.ravel()] for grid in np.meshgrid(*[np.array(edges, object)] * 2)
+    )
     for _ in range(300):
         a = int(rng.integers(info.min, info.max, endpoint=True, dtype=dtype_of(t)))
         b = int(rng.integers(info.min, info.max, endpoint=True, dtype=dtype_of(t)))

@@ -32,26 +32,32 @@ WIDE: dict[str, Callable[[Array], Array]] = BOTH | {
     for name in ["exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "sin", "cos", "floor",
                  "ceil", "trunc", "sign"]
 }  # fmt: skip
-WIDE |= {
-    "erf": lanewise(math.erf),
-    "round": np.rint,
-    "sigmoid": sigmoid,
-    "silu": lambda x: x * sigmoid(x),
-    "gelu": lambda x: x * 0.5 * lanewise(math.erfc)(-x / math.sqrt(2)),
-    "gelu_tanh": gelu_tanh,
-    "softplus": lambda x: np.logaddexp(0, x),
-    "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-    "sqrt": np.sqrt,
-}
+WIDE.update(
+    {
+        "erf": lanewise(math.erf),
+        "round": np.rint,
+        "sigmoid": sigmoid,
+        "silu": lambda x: x * sigmoid(x),
+        "gelu": lambda x: x * 0.5 * lanewise(math.erfc)(-x / math.sqrt(2)),
+        "gelu_tanh": gelu_tanh,
+        "softplus": lambda x: np.logaddexp(0, x),
+        "mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
+        "rsqrt": lambda x: 1 / np.sqrt(x),
+        "sqrt": np.sqrt,
+    }
+)
 PAIRS: dict[str, Callable[[Array, Array], Array]] = {
     "atan2": np.arctan2, "fmod": np.fmod, "mod": np.mod,
 }  # fmt: skip
 KERNELS = {f"{name}_f32": ("f32->f32", f"v_{name}_f32(a)") for name in BOTH}
-KERNELS |= {f"{name}_f64": ("f64->f64", f"v_{name}_f64(a)") for name in WIDE}
-KERNELS |= {
-    f"{name}_{t}": (f"{t},{t}->{t}", f"v_{name}_{t}(a, b)") for name in PAIRS for t in ("f32", "f64")
-}
+KERNELS.update({f"{name}_f64": ("f64->f64", f"v_{name}_f64(a)") for name in WIDE})
+KERNELS.update(
+    {
+        f"{name}_{t}": (f"{t},{t}->{t}", f"v_{name}_{t}(a, b)")
+        for name in PAIRS
+        for t in ("f32", "f64")
+    }
+)
 KERNELS["pow_f64"] = ("f64,f64->f64", "v_pow_f64(a, b)")
 
 

@@ -63,10 +63,15 @@ UNARY: dict[str, tuple[Callable[[Array], Array], float, float, tuple[float, floa
     "abs": (np.abs, 0.0, 0.0, EVERYWHERE),
 }
 KERNELS = {name: ("f32->f32", f"v_{name}_f32(a)") for name in UNARY}
-KERNELS |= {
-    f"s_{name}": ("f32->f32", f"for (i64 i = 0; i < n; i++) ((f32 *)out)[i] = "
-                  f"s_{name}_f32(((const f32 *)in[0])[i]);") for name in UNARY
-}
+KERNELS.update(
+    {
+        f"s_{name}": (
+            "f32->f32",
+            f"for (i64 i = 0; i < n; i++) ((f32 *)out)[i] = s_{name}_f32(((const f32 *)in[0])[i]);",
+        )
+        for name in UNARY
+    }
+)
 KERNELS["pow"] = ("f32,f32->f32", "v_pow_f32(a, b)")
 KERNELS["fma"] = ("f32,f32,f32->f32", "v_fma_f32(a, b, c)")
 KERNELS["fma64"] = ("f64,f64,f64->f64", "v_fma_f64(a, b, c)")
@@ -110,7 +115,9 @@ def test_bits_agree_wherever_there_is_fma(
     x = samples()
     first, *others = [build(isa, "vmath.h", KERNELS)(name, x) for isa in isas_with_fma]
     for other in others:
-        same = (first.view(np.uint32) == other.view(np.uint32)) | (np.isnan(first) & np.isnan(other))
+        same = (first.view(np.uint32) == other.view(np.uint32)) | (
+            np.isnan(first) & np.isnan(other)
+        )
         assert same.all(), x[~same][:5]
 
 
@@ -199,7 +206,9 @@ def test_pow_is_rounded_nearly_once_with_the_special_cases_of_c(build: Build, is
 def test_pow_agrees_bit_for_bit_wherever_there_is_fma(
     build: Build, isas_with_fma: list[str]
 ) -> None:
-    first, *others = [build(isa, "vmath.h", KERNELS)("pow", *pow_operands()) for isa in isas_with_fma]
+    first, *others = [
+        build(isa, "vmath.h", KERNELS)("pow", *pow_operands()) for isa in isas_with_fma
+    ]
     for other in others:
         np.testing.assert_array_equal(first, other)
 

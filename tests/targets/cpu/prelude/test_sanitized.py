@@ -12,14 +12,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Build = Callable[..., Callable[..., Array]]
 
 INTS = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"]
+OPERATIONS = ["add", "mul", "div", "rem", "mod", "floordiv", "pow", "shl", "shr"]
 MATHS = ["exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "sigmoid", "silu", "softplus"]
-MATHS += ["mish", "erf", "gelu", "gelu_tanh", "sin", "cos", "rsqrt", "round", "floor"]
+MATHS.extend(["mish", "erf", "gelu", "gelu_tanh", "sin", "cos", "rsqrt", "round", "floor"])
 FORMATS = ["f16", "bf16", "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz"]
 KERNELS = {name: ("f32->f32", f"v_{name}_f32(a)") for name in MATHS}
-KERNELS |= {"pow": ("f32,f32->f32", "v_pow_f32(a, b)")}
-KERNELS |= {f"{op}_{t}": (f"{t},{t}->{t}", f"v_{op}_{t}(a, b)") for t in INTS
-            for op in ("add", "mul", "div", "rem", "mod", "floordiv", "pow", "shl", "shr")}  # fmt: skip
-KERNELS |= {f: (f"f32->{f}", "a") for f in FORMATS} | {f"load_{f}": (f"{f}->f32", "a") for f in FORMATS}
+KERNELS.update({"pow": ("f32,f32->f32", "v_pow_f32(a, b)")})
+KERNELS.update({f"{op}_{t}": (f"{t},{t}->{t}", f"v_{op}_{t}(a, b)") for t in INTS
+            for op in OPERATIONS})  # fmt: skip
+KERNELS.update(
+    {f: (f"f32->{f}", "a") for f in FORMATS} | {f"load_{f}": (f"{f}->f32", "a") for f in FORMATS}
+)
 HEADERS = "vmath.h half.h vint.h libm.h"
 EMULATED = "neon"  # the sanitizers' run time does not work under user-mode emulation
 
@@ -42,7 +45,7 @@ def test_integers_are_defined_for_every_pair_of_extremes(sanitized: Callable[...
         info = np.iinfo(f"{t[0]}{int(t[1:]) // 8}")
         edges = [info.min, info.max, 0, 1, 2, 31, 32, 64] + ([-1, -2] if info.min < 0 else [])
         a, b = (grid.ravel() for grid in np.meshgrid(*[np.array(edges, info.dtype)] * 2))
-        for op in ("add", "mul", "div", "rem", "mod", "floordiv", "pow", "shl", "shr"):
+        for op in OPERATIONS:
             assert sanitized(f"{op}_{t}", a, b).size == a.size
 
 
@@ -57,7 +60,12 @@ def test_tails_stay_inside_their_buffers(sanitized: Callable[..., Array], lanes:
 
 def test_unused_headers_cost_no_warning_as_c_and_each_stands_alone(tmp_path: Path) -> None:
     prelude = Path(__file__).resolve().parents[4] / "targets" / "cpu" / "prelude"
-    compilers = ["gcc", "gcc -mavx2 -mfma -mf16c", "gcc -march=skylake-avx512", "aarch64-linux-gnu-gcc"]
+    compilers = [
+        "gcc",
+        "gcc -mavx2 -mfma -mf16c",
+        "gcc -march=skylake-avx512",
+        "aarch64-linux-gnu-gcc",
+    ]
     flags = "-std=gnu11 -Wall -Wextra -Werror -Wno-psabi -fsyntax-only"
     for header in ["vec.h", "vmath.h", "vexp.h", "vlog.h", "verf.h", "vact.h", "vtrig.h", "vpow.h",
                    "cvt.h", "vint.h", "half.h", "libm.h"]:  # fmt: skip

@@ -25,9 +25,7 @@ def kernels_of(t: str) -> dict[str, tuple[str, str]]:
         f"{op}_{t}": (f"{t},{t}->{t}", f"v_{op}_{t}(a, b)")
         for op in ["add", "sub", "mul", "max", "min", "fastmax", "fastmin"]
     }
-    kernels |= {
-        f"{op}_{t}": (f"{t},{t}->u8", f"v_bool_{t}(v_{op}_{t}(a, b))") for op in COMPARES
-    }
+    kernels |= {f"{op}_{t}": (f"{t},{t}->u8", f"v_bool_{t}(v_{op}_{t}(a, b))") for op in COMPARES}
     kernels |= {
         f"s_{op}_{t}": (
             f"{t},{t}->{t}",
@@ -54,7 +52,10 @@ def kernels_of(t: str) -> dict[str, tuple[str, str]]:
         f"v_splat_{t}(7), n);",
     )
     kernels[f"iota_{t}"] = (f"{t}->{t}", f"{result} {pointer} v_store_{t}(r, v_iota_{t}(p[0]));")
-    kernels[f"gather_{t}"] = (f"{t}->{t}", f"{result} {pointer} v_store_{t}(r, v_gather_{t}(p, n));")
+    kernels[f"gather_{t}"] = (
+        f"{t}->{t}",
+        f"{result} {pointer} v_store_{t}(r, v_gather_{t}(p, n));",
+    )
     kernels[f"scatter_{t}"] = (
         f"{t}->{t}", f"{result} {pointer} v_scatter_{t}(r, n, v_load_{t}(p));"
     )  # fmt: skip
@@ -70,14 +71,16 @@ def kernels_of(t: str) -> dict[str, tuple[str, str]]:
 
 
 KERNELS = {name: kernel for t in TYPES for name, kernel in kernels_of(t).items()}
-KERNELS |= {
-    f"h{name}": (
-        "u8->u8",
-        "for (i64 i = 0; i < n; i++) ((u8 *)out)[i] = "
-        f"v_h{name}_u8(v_load_u8((const u8 *)in[0] + i * TO_LANES));",
-    )
-    for name in ("any", "all")
-}
+KERNELS.update(
+    {
+        f"h{name}": (
+            "u8->u8",
+            "for (i64 i = 0; i < n; i++) ((u8 *)out)[i] = "
+            f"v_h{name}_u8(v_load_u8((const u8 *)in[0] + i * TO_LANES));",
+        )
+        for name in ("any", "all")
+    }
+)
 
 
 def dtype_of(t: str) -> np.dtype[Any]:
@@ -89,7 +92,9 @@ def values(t: str, n: int, seed: int = 1) -> Array:
     rng, dtype = np.random.default_rng(seed), dtype_of(t)
     if t in FLOATS:
         edges = [0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0, 1e-45, 3.0, -3.0]
-        return np.concatenate([rng.choice(edges, n // 2), rng.normal(size=n - n // 2)]).astype(dtype)
+        return np.concatenate([rng.choice(edges, n // 2), rng.normal(size=n - n // 2)]).astype(
+            dtype
+        )
     info = np.iinfo(dtype)
     edges = np.array([info.min, info.max, 0, 1, info.max - 1, info.min + 1], dtype)
     spread = rng.integers(info.min, info.max, n - n // 2, dtype, endpoint=True)
@@ -155,7 +160,10 @@ def test_arithmetic_wraps_and_extremes_propagate_nan(run: Callable[..., Array], 
             np.testing.assert_array_equal(run(f"{prefix}max_{t}", a, b), np.maximum(a, b))
             np.testing.assert_array_equal(run(f"{prefix}min_{t}", a, b), np.minimum(a, b))
         # the fast ones give b where either is NaN, and for two zeros
-        for name, reference in (("fastmax", np.where(a > b, a, b)), ("fastmin", np.where(a < b, a, b))):
+        for name, reference in (
+            ("fastmax", np.where(a > b, a, b)),
+            ("fastmin", np.where(a < b, a, b)),
+        ):
             got = run(f"{name}_{t}", a, b)
             np.testing.assert_array_equal(got.view(np.uint8), reference.view(np.uint8))
         np.testing.assert_array_equal(run(f"neg_{t}", a), np.negative(a))
