@@ -8,13 +8,12 @@ once for each of their values: all other inputs stay inputs of the compiled prog
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 import onnx
 from onnx.backend.base import Backend, BackendRep
 from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
 
 from tapeout.frontend.onnx.known import NotKnown
-from tapeout.frontend.onnx.optout import opt_out
+from tapeout.frontend.onnx.optout import REFUSALS, opt_out
 from tapeout.frontend.onnx.specialise import (
     Array,
     Given,
@@ -23,6 +22,7 @@ from tapeout.frontend.onnx.specialise import (
     open_containers,
     opened,
 )
+from tapeout.ir.errors import CompileError
 
 Program: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 Engine: TypeAlias = Callable[[onnx.ModelProto], Program]
@@ -52,21 +52,28 @@ class Rep(BackendRep):
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Outputs by position for inputs by position or by name."""
-        names = [i.name for i in self.inputs]
-        given: dict[str, Given] = dict(inputs if isinstance(inputs, Mapping) else zip(names, inputs))
-        absent = dict.fromkeys(n for n in names if n not in given)
-        given = {**absent, **given}
-        optional = [i.name for i in self.inputs if i.type.HasField("optional_type")]
-        flat = opened({(f"{n}[]" if n in optional and isinstance(v, np.ndarray) else n): v
-                       for n, v in given.items()})
-        results = self._program(given, flat)({n: a for n, a in flat.items() if n not in self._fixed})
+        given = self._given(inputs)
+        flat = opened(given)
+        program = self._program(given, flat)
+        results = program({n: a for n, a in flat.items() if n not in self._fixed})
         return tuple(_assembled(info, results) for info in self.outputs)
+
+    def _given(self, inputs: Any) -> dict[str, Given]:
+        """A call's inputs by name, None for those left out."""
+        names = [i.name for i in self.inputs]
+        by_name = (
+            dict(inputs) if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=False))
+        )
+        return {name: by_name.get(name) for name in names}
 
     def _prepare(self) -> None:
         try:
             self._programs[()] = self._engine(self._model)
         except NotKnown as error:
             self._fixed = list(error.inputs)
+        except CompileError as error:
+            _declare(error)
+            raise
 
     def _program(self, given: Mapping[str, Given], flat: Mapping[str, Array]) -> Program:
         while True:
@@ -81,6 +88,9 @@ class Rep(BackendRep):
                 if not set(error.inputs) - set(self._fixed):
                     raise
                 self._fixed = [*dict.fromkeys([*self._fixed, *error.inputs])]
+            except CompileError as error:
+                _declare(error)
+                raise
 
 
 class TapeoutBackend(Backend):
@@ -112,6 +122,12 @@ class TapeoutBackend(Backend):
 prepare = TapeoutBackend.prepare
 run_model = TapeoutBackend.run_model
 supports_device = TapeoutBackend.supports_device
+
+
+def _declare(error: CompileError) -> None:
+    """Opt out when a refusal stands for a declared class."""
+    if error.code in REFUSALS:
+        raise BackendIsNotSupposedToImplementIt(REFUSALS[error.code]) from error
 
 
 def _assembled(info: onnx.ValueInfoProto, results: Mapping[str, Array]) -> Array | Sequence[Array]:

@@ -9,13 +9,13 @@ import numpy as np
 from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.frontend.onnx.call import Call
-from tapeout.frontend.onnx.fold import Operand, fold
 from tapeout.frontend.onnx.findings import quoted
+from tapeout.frontend.onnx.fold import Operand, fold
 from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.symbols import Symbols
 from tapeout.frontend.onnx.value import AnyValue, Array, Value, known, symbolic
 from tapeout.frontend.onnx.view import Graph, Tensor
-from tapeout.ir.dtypes import DType, boolean, dtype_of, i64
+from tapeout.ir.dtypes import DType, i64
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr, ExprLike, as_expr, bounds
 from tapeout.ir.module import Module
@@ -26,7 +26,7 @@ from tapeout.ir.ops.source import BindDimsOp, DimValuesOp, IotaOp
 from tapeout.ir.ops.structure import EntryOp
 from tapeout.ir.ops.views import ConcatOp, ExpandOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.shapes import broadcast, check_axis
-from tapeout.ir.types import Spec, spec
+from tapeout.ir.types import spec
 
 Number: TypeAlias = int | float
 GraphImporter: TypeAlias = Callable[[Graph, Sequence[AnyValue]], list[AnyValue]]
@@ -49,6 +49,7 @@ class Builder:
     """Appends operators to the current block; rules get one and nothing else of the importer."""
 
     def __init__(self, module: Module, block: Block, symbols: Symbols) -> None:
+        """Begin with the entry's block."""
         self.module = module
         self.symbols = symbols
         self.scopes = [Scope(block)]

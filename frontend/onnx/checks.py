@@ -18,7 +18,7 @@ OLDEST_IR_VERSION = 3
 NEWEST_IR_VERSION = int(onnx.IR_VERSION)
 
 OPSETS: Mapping[str, tuple[int, int]] = {
-    "": (7, 28),
+    "": (1, 28),
     "ai.onnx.ml": (1, 5),
     "ai.onnx.preview": (1, 1),
     "ai.onnx.preview.training": (1, 1),

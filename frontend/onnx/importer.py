@@ -48,6 +48,7 @@ class Importer:
     """Runs the rules over graphs; values are looked up in the inner graph first."""
 
     def __init__(self, builder: Builder, model: CheckedModel) -> None:
+        """Import into the builder's current block."""
         self.builder = builder
         self.names = FreshNames.beside(model.graph)
         self.scopes: list[dict[str, AnyValue]] = []

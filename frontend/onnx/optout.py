@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import onnx
 
 _STRINGS = "strings are text for the host, not numbers for an accelerator"
+_RANDOM = "random numbers are inputs of a program, so that a run can be repeated"
 _OPERATORS = {
     "StringConcat": _STRINGS,
     "StringNormalizer": _STRINGS,
@@ -15,9 +16,12 @@ _OPERATORS = {
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
          "RandomUniformLike"),
-        "random numbers are inputs of a program, so that a run can be repeated",
+        _RANDOM,
     ),
 }  # fmt: skip
+
+REFUSALS = {"E0407": _RANDOM}
+"""Codes of refusals that declare such a class: what decides it are values, not operators."""
 
 
 def opt_out(model: onnx.ModelProto) -> str | None:

@@ -203,9 +203,7 @@ class _Trial:
     def _drop_unused_step(self) -> None:
         first = next(op for op in self.scope.block.ops if isinstance(op, BindDimsOp))
         symbol = as_symbol(self.step)
-        used = any(
-            symbol in _symbols(op) for op in self.scope.block.walk() if op is not first
-        )
+        used = any(symbol in _symbols(op) for op in self.scope.block.walk() if op is not first)
         if not used:
             source = first.x.owner
             self.scope.block.erase_op(first)

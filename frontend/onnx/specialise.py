@@ -42,7 +42,7 @@ def open_containers(model: onnx.ModelProto, given: Mapping[str, Given]) -> onnx.
             continue
         value = given[info.name]
         made.graph.input.extend(_tensor_inputs(info, value))
-        made.graph.node.append(_container(info, value))
+        made.graph.node.extend(_container(info, value))
     made.graph.node.extend(nodes)
     return made
 
@@ -61,33 +61,31 @@ def opened(given: Mapping[str, Given]) -> dict[str, Array]:
 def container_key(given: Mapping[str, Given]) -> tuple[object, ...]:
     """What of a call's inputs decides the form of :func:`open_containers`."""
     return tuple(
-        (name, None if value is None else len(value))
+        (name, None if value is None else tuple(np.shape(item) for item in value))
         for name, value in sorted(given.items())
         if not isinstance(value, np.ndarray | np.generic)
     )
 
 
-def _container(info: onnx.ValueInfoProto, value: Given) -> onnx.NodeProto:
+def _container(info: onnx.ValueInfoProto, value: Given) -> list[onnx.NodeProto]:
+    """What makes the container of its items; an optional with a tensor is that tensor."""
     kind = info.type
     if value is None:
-        return helper.make_node("Optional", [], [info.name], type=kind.optional_type.elem_type)
+        nothing = kind.optional_type.elem_type
+        return [helper.make_node("Optional", [], [info.name], type=nothing)]
     if isinstance(value, np.ndarray):
-        return helper.make_node("Optional", [f"{info.name}[]"], [info.name])
+        return []
     if not len(value):
         dtype = _element(kind).tensor_type.elem_type
-        return helper.make_node("SequenceEmpty", [], [info.name], dtype=dtype)
+        return [helper.make_node("SequenceEmpty", [], [info.name], dtype=dtype)]
     names = [f"{info.name}[{i}]" for i in range(len(value))]
-    return helper.make_node("SequenceConstruct", names, [info.name])
+    return [helper.make_node("SequenceConstruct", names, [info.name])]
 
 
 def _tensor_inputs(info: onnx.ValueInfoProto, value: Given) -> list[onnx.ValueInfoProto]:
-    if value is None:
-        return []
-    items = {f"{info.name}[]": value}
-    if not isinstance(value, np.ndarray):
-        items = {f"{info.name}[{i}]": np.asarray(v) for i, v in enumerate(value)}
     element = _element(info.type).tensor_type.elem_type
-    return [helper.make_tensor_value_info(n, element, list(np.shape(v))) for n, v in items.items()]
+    shapes = {name: list(array.shape) for name, array in opened({info.name: value}).items()}
+    return [helper.make_tensor_value_info(n, element, shape) for n, shape in shapes.items()]
 
 
 def _element(kind: onnx.TypeProto) -> onnx.TypeProto:

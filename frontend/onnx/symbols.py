@@ -24,6 +24,7 @@ class Symbols:
     """
 
     def __init__(self, dims: Mapping[str, Range]) -> None:
+        """Take the ranges by the file's names."""
         self.names: dict[str, str] = {}
         self._ranges = dict(dims)
         self._by_name: dict[str, Expr] = {}

@@ -75,7 +75,9 @@ def leaky_relu(b: Builder, node: Call, x: Value) -> Value:
 
 @rule("PRelu")
 def parametric_relu(b: Builder, node: Call, x: Value, slope: Value) -> Value:
-    """``x``, below zero ``slope * x``."""
+    """``x``, below zero ``slope * x``; below version 7 a slope for each channel is a vector."""
+    if node.version < 7 and slope.rank == 1 and x.rank > 2 and slope.dims[0] != 1:
+        slope = b.reshape(slope, [*slope.dims, *[1] * (x.rank - 2)])
     return b.map("where", b.map("lt", x, 0), b.map("mul", x, slope), x)
 
 

@@ -8,6 +8,7 @@ from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import DType, f32, f64
+from tapeout.ir.shapes import check_axis
 
 UNARY: Mapping[str, str] = {
     "Abs": "abs",
@@ -34,7 +35,7 @@ def unary(b: Builder, node: Call, x: Value) -> Value:
 @rule(*BINARY)
 def binary(b: Builder, node: Call, x: Value, y: Value) -> Value:
     """One function of two elements; integers divide toward zero."""
-    return b.map(BINARY[node.node.op_type], x, y)
+    return b.map(BINARY[node.node.op_type], x, aligned(b, node, x, y))
 
 
 @rule(*VARIADIC)
@@ -58,11 +59,20 @@ def mod(b: Builder, node: Call, x: Value, y: Value) -> Value:
 @rule("Pow")
 def power(b: Builder, node: Call, x: Value, y: Value) -> Value:
     """``x`` to the power ``y``, in the type of ``x``; computed in floats when either is one."""
+    y = aligned(b, node, x, y)
     if x.dtype.is_float or y.dtype.is_integer:
         return b.map("pow", x, b.convert(y, x.dtype))
     wide = _float_for(x.dtype, y.dtype)
     made = b.map("pow", b.convert(x, wide), b.convert(y, wide))
     return b.convert(made, x.dtype)
+
+
+def aligned(b: Builder, node: Call, x: Value, y: Value) -> Value:
+    """``y`` for numpy's broadcast: below version 7 its axes start at ``axis`` of ``x``."""
+    if node.version >= 7 or not node.flag("broadcast") or not node.has("axis"):
+        return y
+    start = check_axis(node.integer("axis"), x.rank, node.node.op_type)
+    return b.reshape(y, [*y.dims, *[1] * (x.rank - start - y.rank)])
 
 
 def combined(b: Builder, node: Call, fn: str, xs: tuple[Value, ...]) -> Value:

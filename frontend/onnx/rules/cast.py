@@ -2,12 +2,12 @@
 
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
-from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.value import Value
-from tapeout.frontend.onnx.interface import element_type
 from tapeout.frontend.onnx.element_types import element_type as onnx_type
-from tapeout.frontend.onnx.value import AnyValue
+from tapeout.frontend.onnx.interface import element_type
+from tapeout.frontend.onnx.registry import rule
+from tapeout.frontend.onnx.value import AnyValue, Value
 from tapeout.ir.dtypes import DType, boolean, f8e8m0, f32
+from tapeout.ir.errors import CompileError
 
 
 def type_attribute(node: Call, name: str, default: DType | None = None) -> DType:
@@ -67,5 +67,10 @@ def dropout(
     if training is not None and b.ints(node, training, "training_mode")[0]:
         dropped = 0.5 if ratio is None else b.number(node, ratio, "ratio")
         if dropped:
-            node.refuse("dropout while training needs random numbers", ("ratio", dropped))
+            raise CompileError(
+                "E0407",
+                f"{node.node.label}: dropout while training needs random numbers",
+                [("ratio", dropped)],
+                "export the model for inference",
+            )
     return x, b.filled(x.dims, 1, boolean)

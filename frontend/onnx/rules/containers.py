@@ -41,9 +41,7 @@ def sequence_insert(
 
 
 @rule("SequenceErase", containers=True)
-def sequence_erase(
-    b: Builder, node: Call, items: AnyValue, position: Value | None = None
-) -> Items:
+def sequence_erase(b: Builder, node: Call, items: AnyValue, position: Value | None = None) -> Items:
     """The sequence without the item at ``position``, by default the last."""
     values = _items(node, items)
     place = _place(b, node, values, position)
@@ -150,5 +148,3 @@ def _part_sizes(
     if step < 1:
         node.invalid("split is not positive", ("split", step))
     return [min(step, total - start) for start in range(0, total, step)]
-
-

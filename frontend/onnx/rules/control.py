@@ -89,9 +89,7 @@ def scan_batched(
         for i in range(batch)
     ]
     columns = zip(*runs, strict=True)
-    return tuple(
-        b.concat([b.reshape(v, [1, *v.dims]) for v in column], 0) for column in columns
-    )
+    return tuple(b.concat([b.reshape(v, [1, *v.dims]) for v in column], 0) for column in columns)
 
 
 def _scan(b: Builder, node: Call, inputs: Sequence[Value], directions: str) -> list[Value]:

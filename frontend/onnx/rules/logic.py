@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
+from tapeout.frontend.onnx.rules.arithmetic import aligned
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import boolean
 
@@ -26,7 +27,7 @@ BINARY: Mapping[str, str] = {
 @rule(*BINARY)
 def binary(b: Builder, node: Call, x: Value, y: Value) -> Value:
     """One function of two elements."""
-    return b.map(BINARY[node.node.op_type], x, y)
+    return b.map(BINARY[node.node.op_type], x, aligned(b, node, x, y))
 
 
 @rule("Not", "BitwiseNot")
@@ -44,7 +45,9 @@ def shift(b: Builder, node: Call, x: Value, y: Value) -> Value:
     if direction == "LEFT":
         return b.map("shift_left", x, y)
     # A signed number shifted by its width or more is all sign.
-    return b.map("shift_right", x, b.map("min", y, x.dtype.bits - 1) if x.dtype.kind == "int" else y)
+    return b.map(
+        "shift_right", x, b.map("min", y, x.dtype.bits - 1) if x.dtype.kind == "int" else y
+    )
 
 
 @rule("Where")

@@ -46,9 +46,7 @@ def pad(
 @rule("CenterCropPad")
 def center_crop_pad(b: Builder, node: Call, x: Value, shape: Value) -> Value:
     """The middle of ``x`` cut or padded with zeros to ``shape`` along ``axes``."""
-    axes = [
-        check_axis(a, x.rank, "CenterCropPad") for a in node.integers("axes", range(x.rank))
-    ]
+    axes = [check_axis(a, x.rank, "CenterCropPad") for a in node.integers("axes", range(x.rank))]
     target = b.dims_from(b.convert(shape, i64))
     low, high, cut_low, cut_high = ([ZERO] * x.rank for _ in range(4))
     for axis, size in zip(axes, target, strict=True):

@@ -6,6 +6,7 @@ from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.value import Value
+from tapeout.ir.dtypes import boolean
 from tapeout.ir.expr import product
 from tapeout.ir.ops.reduce import CumulativeOp
 from tapeout.ir.shapes import check_axis
@@ -13,9 +14,13 @@ from tapeout.ir.shapes import check_axis
 Reduction = Callable[[Builder, Value, list[int], bool], Value]
 
 
+ON_BOOLS: Mapping[str, str] = {"max": "any", "min": "all"}
+
+
 def _plain(fn: str) -> Reduction:
     def reduce(b: Builder, x: Value, axes: list[int], keep: bool) -> Value:
-        return b.reduce(fn, x, axes, keepdims=keep)
+        named = ON_BOOLS[fn] if x.dtype is boolean else fn
+        return b.reduce(named, x, axes, keepdims=keep)
 
     return reduce
 
@@ -87,5 +92,3 @@ def cumulative(b: Builder, node: Call, x: Value, axis: Value) -> Value:
         exclusive=node.flag("exclusive"),
         reverse=node.flag("reverse"),
     )
-
-

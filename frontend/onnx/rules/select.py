@@ -91,5 +91,3 @@ def _places(b: Builder, x: Value) -> Value:
 
 def _count(b: Builder, limit: Expr) -> Expr:
     return b.symbols.fresh("n", 0, bounds(limit)[1])
-
-

@@ -5,8 +5,8 @@ import math
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.value import Value
 from tapeout.frontend.onnx.rules.cast import type_attribute
+from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import i64
 from tapeout.ir.expr import Expr, ceildiv, is_at_least, maximum
 
@@ -75,7 +75,8 @@ def _known_count(
     if step == 0:
         node.invalid("delta is zero", ("delta", step))
     if not start.dtype.is_integer:
-        assert start.array is not None and limit.array is not None, "sizes are integers"
+        assert start.array is not None, "sizes are integers"
+        assert limit.array is not None, "sizes are integers"
         return max(0, math.ceil((float(limit.array) - float(start.array)) / step))
     (first,), (last,) = b.exprs(start) or (), b.exprs(limit) or ()
     span = ceildiv(last - first, step) if step > 0 else ceildiv(first - last, -step)

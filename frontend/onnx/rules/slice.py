@@ -115,5 +115,3 @@ def _decided_bounds(
     span = b.map("div", b.map("add", b.map("sub", last, first), up), stride)
     counts = b.dims_from(b.map("max", span, 0), sizes)
     return list(b.dims_from(b.map("max", first, 0), sizes)), list(counts)
-
-

@@ -15,10 +15,12 @@ import traceback
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt, Runner
@@ -29,7 +31,8 @@ from tapeout.frontend.onnx.load import load_model
 from tapeout.ir.errors import CompileError
 from tapeout.ir.evaluator import evaluate
 
-KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator", "real")
+KINDS = "node,simple,pytorch-converted,pytorch-operator,real"
+Data = Sequence[tuple[Sequence[Any], Sequence[Any]]]
 
 
 class Outcome(NamedTuple):
@@ -74,10 +77,12 @@ def group(case: TestCase) -> str:
     return ops[-1] if ops else "none"
 
 
-def load(case: TestCase) -> tuple[onnx.ModelProto, Sequence[tuple[Sequence[Any], Sequence[Any]]]]:
+def load(case: TestCase) -> tuple[onnx.ModelProto, Data]:
     """The model and data of a case, in memory or in the package's data folder."""
     if case.model is not None:
         return case.model, [tuple(map(_plain, data)) for data in case.data_sets]
+    if case.model_dir is None:
+        return _light(case)
     model = onnx.load(f"{case.model_dir}/model.onnx")
     return model, list(_stored(model, case.model_dir))
 
@@ -85,19 +90,30 @@ def load(case: TestCase) -> tuple[onnx.ModelProto, Sequence[tuple[Sequence[Any],
 def _plain(values: Sequence[Any]) -> list[Any]:
     """Some cases hold their tensors encoded."""
     is_proto = onnx.TensorProto
-    return [onnx.numpy_helper.to_array(v) if isinstance(v, is_proto) else v for v in values]
+    return [numpy_helper.to_array(v) if isinstance(v, is_proto) else v for v in values]
+
+
+def _light(case: TestCase) -> tuple[onnx.ModelProto, Data]:
+    """A model of the ``light`` folder with its stored outputs, inputs as in ONNX's runner."""
+    path = Path(onnx.__file__).parent.parent / case.url
+    model = onnx.load(path)
+    held = {tensor.name for tensor in model.graph.initializer}
+    infos = [info for info in model.graph.input if info.name not in held]
+    inputs = [Runner.generate_dummy_data(i, seed=0, name=case.model_name) for i in infos]
+    stored = [path.with_name(f"{path.stem}_output_{i}.pb") for i in range(len(model.graph.output))]
+    return model, [(inputs, [_tensor(p) for p in stored])]
+
+
+def _tensor(path: Path) -> Any:
+    return numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes()))
 
 
 def _stored(model: onnx.ModelProto, folder: str):
-    from pathlib import Path
-
-    from onnx import numpy_helper
-
     for data in sorted(Path(folder).glob("test_data_set_*")):
+
         def read(prefix: str, data: Path = data):
             paths = sorted(data.glob(f"{prefix}_*.pb"), key=lambda p: int(p.stem.split("_")[1]))
-            tensors = [onnx.TensorProto.FromString(p.read_bytes()) for p in paths]
-            return [numpy_helper.to_array(t) for t in tensors]
+            return [_tensor(p) for p in paths]
 
         yield read("input"), read("output")
 
@@ -135,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", default="")
     parser.add_argument("--group", default="")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--kind", default="node")
+    parser.add_argument("--kind", default=KINDS)
     parser.add_argument("--list", default="failed")
     parser.add_argument("--reasons", action="store_true")
     options = parser.parse_args(arguments)
