@@ -68,12 +68,20 @@ class Report:
         return {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "cpu": cpu_model(),
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            "versions": {name: _version(name) for name in PACKAGES},
             "ceilings": [asdict(top) for top in self.ceilings.values()],
             "busy_share": self.busy,
             "failures": failures,
             **self.parts,
         }
+
+
+def _version(package: str) -> str | None:
+    """Return the installed version; None when there is none, for peers are optional."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def console() -> Console:
