@@ -12,6 +12,7 @@ from tapeout.frontend.onnx.load import load_model
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.passes.fuse.outline import Fuse
+from tapeout.passes.layout.explicit_padding import ExplicitPadding
 from tapeout.passes.manager import run
 from tapeout.passes.pipeline import LAYOUT, SIMPLIFY
 from tapeout.passes.tile.strategies import ROOTS
@@ -38,7 +39,7 @@ def compile(
     """
     device = _device(target)
     module = import_any(model, dims)
-    run(module, [*SIMPLIFY, *LAYOUT, Fuse(ROOTS)])
+    run(module, [*SIMPLIFY, *LAYOUT, ExplicitPadding(), Fuse(ROOTS)])
     built = cpu.compile_module(module, device)
     path = Path(output)
     artifact.write(path, built.manifest, built.files, format)

@@ -171,6 +171,8 @@ SCALARS: Mapping[str, Scalar] = {
         _bool("le", 2, np.less_equal, NUMBERS),
         _bool("gt", 2, np.greater, NUMBERS),
         _bool("ge", 2, np.greater_equal, NUMBERS),
+        # Rounded once where the target has the instruction; the reference rounds twice.
+        Scalar("fma", 3, lambda a, b, c: (a * b + c).astype(c.dtype), flops=2),
         Scalar("where", 3, lambda c, a, b: np.where(c, a, b), accepts=ANY),
     )
 }

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.ir.op import NNOp
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.source import BindDimsOp, ConstantOp, DimValuesOp, IotaOp, WeightOp
 from tapeout.ir.ops.structure import IfOp, LoopOp, ReturnOp
@@ -27,7 +28,9 @@ from tapeout.ir.scalars import SCALARS
 from tapeout.ir.types import spec
 
 POINTWISE = (MapOp, ConvertOp)
-VIEWS = (TransposeOp, ExpandOp, SliceOp, PadOp)
+VIEWS = (TransposeOp, ExpandOp, SliceOp, PadOp, GatherOp)
+# Views that a root's strategy can store through, when they end a kernel.
+MOVES = (TransposeOp, PadOp)
 # Cloned into every kernel that reads them: they cost less than a load.
 CHEAP = (ConstantOp, IotaOp, DimValuesOp)
 # Not kernels: they run as steps of the program, or are free.
@@ -58,11 +61,13 @@ class Roots:
 
     ``epilogue``: operators whose result may be mapped in registers. ``prologue``: those whose
     operands may be computed on the fly. ``views``: those whose operands may be views only.
+    ``moved``: those that can store through a transpose or a zero pad of their result.
     """
 
     epilogue: tuple[type[Operation], ...]
     prologue: tuple[type[Operation], ...]
     views: tuple[type[Operation], ...] = ()
+    moved: tuple[type[Operation], ...] = ()
 
 
 class _Former:
@@ -105,6 +110,10 @@ class _Former:
         """Whether the kinds of two groups go together in one kernel."""
         if before.root is not None and after.root is not None:
             return False
+        if isinstance(op, GatherOp) and any(u is op.x.owner for u in before.ops):
+            return False  # the table of a look-up lies in memory
+        if before.root is not None and isinstance(op, MOVES):
+            return self.is_last_move(before, op)
         if before.root is not None:
             same = spec(before.root.results[0]).dims == spec(op.results[0]).dims
             return (
@@ -118,6 +127,17 @@ class _Former:
         if after.root is not None:
             return isinstance(after.root, self.roots.prologue) and self.feeds_once(before, op)
         return self.feeds_once(before, op) or self.is_cheap(before, op)
+
+    def is_last_move(self, before: Group, op: Operation) -> bool:
+        """Whether the group's only result is read by this move alone, and it has none yet."""
+        alone = all(
+            u.operation is op or u.operation in before.ops
+            for o in before.ops for r in o.results for u in r.uses
+        )
+        zero = not isinstance(op, PadOp) or (op.value is None and op.mode.data == "constant")
+        after_root = before.ops[before.ops.index(before.root) :] if before.root else []
+        unmoved = not any(isinstance(o, VIEWS) for o in after_root)
+        return isinstance(before.root, self.roots.moved) and alone and zero and unmoved
 
     def only_pointwise(self, group: Group) -> bool:
         return all(isinstance(o, POINTWISE) for o in group.ops)

@@ -17,9 +17,11 @@ from typing import Any
 from xdsl.ir import SSAValue
 
 from tapeout.ir.expr import ZERO, Expr, as_expr
+from tapeout.ir.dtypes import i64
 from tapeout.ir.ops import pointwise, source, views
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.tile.builder import TileBuilder
-from tapeout.ir.tile.ops import lane_axis
+from tapeout.ir.tile.ops import index_operand, lane_axis
 from tapeout.ir.types import spec
 
 Index = tuple[Expr, ...]
@@ -225,6 +227,24 @@ def _pad(pull: Pull, op: views.PadOp, index: Index, shape: tuple[int, ...], boun
     return b.map("where", inside, inner, other)
 
 
+def _gather(pull: Pull, op: GatherOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
+    """Look a row up: an index tile, wrapped when negative and clamped, then a load through it."""
+    if op.x not in pull.buffers:
+        raise NotPullable("gather reads a table in memory")
+    axis = op.axis.data % spec(op.x).rank
+    places = spec(op.indices).rank
+    where = pull.at(op.indices, index[axis : axis + places], shape, bounds)
+    b, size = pull.builder, spec(op.x).dims[axis]
+    where = b.convert(where, i64)
+    zero, top = b.index(ZERO, (1,) * len(shape)), b.index(size - 1, (1,) * len(shape))
+    wrapped = b.map("add", where, b.index(size, (1,) * len(shape)))
+    where = b.map("where", b.map("lt", where, zero), wrapped, where)
+    where = b.map("max", b.map("min", where, top), zero)
+    moved = [*index[:axis], index_operand(0), *index[axis + places :]]
+    kept = tuple(pair for pair in bounds if _lanes_within(pair, shape))
+    return b.load(pull.buffers[op.x], moved, shape, kept, indices=[where])
+
+
 RULES: Mapping[type, Callable[..., SSAValue]] = {
     pointwise.MapOp: _map,
     pointwise.ConvertOp: _convert,
@@ -236,4 +256,5 @@ RULES: Mapping[type, Callable[..., SSAValue]] = {
     views.SliceOp: _slice,
     views.ReshapeOp: _reshape,
     views.PadOp: _pad,
+    GatherOp: _gather,
 }

@@ -12,26 +12,36 @@ from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
-from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.ops.attention import AttentionOp
+from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
+from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import ConstantOp, DimValuesOp, IotaOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
-from tapeout.ir.ops.views import ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
+from tapeout.ir.ops.views import ConcatOp, ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.passes.fuse.groups import Roots
+from tapeout.passes.tile.attention import lower_attention
+from tapeout.passes.tile.concat import lower_concat
+from tapeout.passes.tile.conv import lower_conv
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.rows import lower_rows
+from tapeout.passes.tile.window import is_depthwise, lower_window
 
 ROWS = (
     *(MapOp, ConvertOp, TransposeOp, ExpandOp, SliceOp, PadOp, ReshapeOp),
-    *(ReduceOp, ConstantOp, IotaOp, DimValuesOp, ReturnOp),
+    *(GatherOp, ReduceOp, ConstantOp, IotaOp, DimValuesOp, ReturnOp),
 )
 
 NORMS = (SoftmaxOp, LayerNormOp, RmsNormOp)
 ROOTS = Roots(
-    epilogue=(ReduceOp, MatmulOp, *NORMS), prologue=(ReduceOp, *NORMS), views=(MatmulOp,)
+    epilogue=(ReduceOp, MatmulOp, ConvOp, PoolOp, AttentionOp, *NORMS),
+    prologue=(ReduceOp, *NORMS),
+    views=(MatmulOp, AttentionOp),
+    moved=(ConvOp, PoolOp, AttentionOp),
 )
 
 
@@ -40,8 +50,21 @@ def lower_kernel(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Low
 
     E0403 names an operator without a strategy.
     """
-    if any(isinstance(op, MatmulOp) for op in kernel.body.block.ops):
-        return lower_matmul(kernel, machine, constants)
+    for op in kernel.body.block.ops:
+        match op:
+            case MatmulOp():
+                return lower_matmul(kernel, machine, constants)
+            case PoolOp():
+                return lower_window(kernel, machine, constants)
+            case ConvOp():
+                lower = lower_window if is_depthwise(op) else lower_conv
+                return lower(kernel, machine, constants)
+            case AttentionOp():
+                return lower_attention(kernel, machine)
+            case ConcatOp():
+                return lower_concat(kernel, machine)
+            case _:
+                pass
     plain = decomposed(kernel)
     others = [op for op in plain.body.block.ops if not isinstance(op, ROWS)]
     if others:
