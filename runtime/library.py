@@ -3,12 +3,19 @@
 import ctypes
 import os
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int32, c_int64, c_uint64, c_void_p
+from itertools import count
+from typing import Any
 
 from tapeout.runtime.archive import Place
 from tapeout.runtime.errors import RunError
 
 ABI = 1
 MAX_RANK = 8
+
+
+_loads = count(1)
+_unload: Any = ctypes.CDLL(None).dlclose
+_unload.argtypes = (ctypes.c_void_p,)
 
 
 class Tensor(Structure):
@@ -43,12 +50,13 @@ class Counter(Structure):
 
 
 class Library:
-    """The functions of one loaded program. The library is never unloaded."""
+    """The functions of one loaded program, which is unloaded when nobody holds this any more."""
 
     def __init__(self, code: bytes, name: str) -> None:
         """Load the shared object ``code``; E0505 when the system does not take it."""
         try:
             dll = _load(code)
+            self._handle = dll._handle
             self.run = dll.tapeout_run
             self.open = dll.tapeout_open
             self.close = dll.tapeout_close
@@ -72,10 +80,15 @@ class Library:
         self.memory.restype = c_int64
         self.checksum.restype = c_uint64
         describe.restype = POINTER(Info)
-        self.info = Info.from_address(ctypes.addressof(describe().contents))
+        self.info = Info.from_buffer_copy(describe().contents)
         if self.info.abi != ABI:
             facts = (("found", self.info.abi), ("known", ABI))
             raise RunError("E0502", "the program has another C interface", facts, "compile again")
+
+    def __del__(self, unload: Any = _unload) -> None:
+        """Drop the code; the sessions of its program are closed by now."""
+        if hasattr(self, "_handle"):
+            unload(self._handle)
 
     def open_session(self, weights: Place | None, threads: int) -> c_void_p:
         """Map the weights and open a session; E0506 or E0516 when that fails."""
@@ -92,15 +105,14 @@ class Library:
 
 
 def _load(code: bytes) -> ctypes.CDLL:
-    """Load ``code`` without leaving a file behind: from memory where Linux has that.
-
-    The descriptor stays open for the life of the process: the linker knows a library by its path,
-    and would give the next one with this number the old code.
-    """
+    """Load ``code`` without leaving a file behind: from memory where Linux has that."""
     if hasattr(os, "memfd_create"):
         file = os.memfd_create("tapeout", os.MFD_CLOEXEC)
-        _write_all(file, code)
-        return ctypes.CDLL(_path_of(file))
+        try:
+            _write_all(file, code)
+            return ctypes.CDLL(_new_path_of(file))
+        finally:
+            os.close(file)
     import tempfile  # slow to import, and rarely needed
 
     file, path = tempfile.mkstemp(suffix=".so")
@@ -110,6 +122,16 @@ def _load(code: bytes) -> ctypes.CDLL:
     finally:
         os.close(file)
         os.unlink(path)
+
+
+def _new_path_of(file: int) -> str:
+    """Return a path of the descriptor ``file`` that no library was loaded under before.
+
+    The linker knows loaded libraries by path, and would give a new one the code of an old one
+    whose descriptor had the same number. Detours that lead nowhere spell the paths apart.
+    """
+    detour = f"{next(_loads):b}".replace("1", "/.").replace("0", "/")
+    return f"/proc/self/fd{detour}/{file}"
 
 
 def _path_of(file: int) -> str:

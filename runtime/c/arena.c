@@ -67,7 +67,8 @@ struct rt_plan {
 struct rt_plan *rt_plan_new(int32_t buffers)
 {
     size_t n = (size_t)buffers;
-    struct rt_plan *plan = calloc(1, sizeof *plan + n * (2 * sizeof(int64_t) + 2 * sizeof(int32_t)));
+    size_t each = 2 * sizeof(int64_t) + 2 * sizeof(int32_t);
+    struct rt_plan *plan = calloc(1, sizeof *plan + n * each);
     if (!plan)
         return NULL;
     plan->buffers = buffers;

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,15 @@ class TestThreads:
             inputs = pair(2, S)
             assert np.array_equal(program.run(inputs)["out"], 2 * inputs["a"] + inputs["b"])
 
+    def test_programs_loaded_at_once_keep_their_own_code(self, artifact: Pack) -> None:
+        """Each is loaded through the number of a descriptor that the last one gave back."""
+        paths = [artifact("scale"), artifact("mlp"), artifact("positive")] * 3
+        programs = [load(path, threads=1) for path in paths]
+        for program in programs:
+            name = program.manifest.model
+            inputs = {"scale": pair(2, 3), "mlp": {"x": ONE}, "positive": {"x": np.arange(4)}}
+            assert set(program.run(inputs[name])) == {port.name for port in program.outputs}
+
 
 class TestLife:
     def test_closed_programs_refuse(self, artifact: Pack) -> None:
@@ -260,11 +270,16 @@ class TestLife:
         load(path, threads=4).run(pair(5, 50))
         gc.collect()
         threads, files = len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+        maps = Path("/proc/self/maps").read_text().count("tapeout")
         for _ in range(5):
             load(path, threads=4).run(pair(5, 50))
         gc.collect()
+        until = time.monotonic() + 10  # a joined thread leaves the list a moment later
+        while len(os.listdir("/proc/self/task")) > threads and time.monotonic() < until:
+            time.sleep(0.01)
         assert len(os.listdir("/proc/self/task")) == threads
-        assert len(os.listdir("/proc/self/fd")) == files + 5  # the loaded code, see library.py
+        assert len(os.listdir("/proc/self/fd")) == files
+        assert Path("/proc/self/maps").read_text().count("tapeout") == maps
 
     def test_memory_grows_to_the_largest_call_and_stays(self, scale: Program) -> None:
         scale.run(pair(2, 100))

@@ -57,7 +57,8 @@ static const tapeout_axis BS4[] = {{-1, B, "B"}, {-1, S, "S"}, {4, -1, NULL}};
 static const tapeout_axis LAST[] = {{-1, TWICE_S, "2*S"}};
 static const tapeout_symbol SYMBOLS[] = {{"B", 0, 1 << 20}, {"S", 1, (int64_t)1 << 50}};
 static const tapeout_port INPUTS[] = {{"a", TAPEOUT_F32, 3, BS4}, {"b", TAPEOUT_F32, 3, BS4}};
-static const tapeout_port OUTPUTS[] = {{"out", TAPEOUT_F32, 3, BS4}, {"last", TAPEOUT_F32, 1, LAST}};
+static const tapeout_port OUTPUTS[] = {{"out", TAPEOUT_F32, 3, BS4},
+                                       {"last", TAPEOUT_F32, 1, LAST}};
 static const char *const KERNELS[] = {"twice", "add"};
 static const rt_life LIVES[] = {{0, 1}};
 
