@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 
-from tapeout.ir.dtypes import DTYPES, DType
+from tapeout.ir.dtypes import DTYPES, DType, dtype_of
 from tapeout.ir.expr import Expr, ExprLike, as_expr, product
 from tapeout.ir.expr_text import parse_exprs, parse_ranges, ranges_text
 
@@ -298,18 +298,18 @@ class Constant:
 
 @irdl_attr_definition
 class ArrayAttr(Data[Constant]):
-    """A small literal array, printed as element type, shape and values (floats exactly)."""
+    """A small literal array, printed as element type, shape and values."""
 
     name = "nn.array"
 
     def print_parameter(self, printer: Printer) -> None:
-        """Print ``<dtype, "dims", "values">``; floats in hexadecimal when decimals lose bits."""
-        from tapeout.ir.dtypes import dtype_of
-
+        """Print ``<dtype, "dims", "values">``; the shortest decimals that read back the same."""
         array = self.data.array
+        dtype = dtype_of(array)
+        as_python = _python_type(dtype)
         dims = ", ".join(map(str, array.shape))
-        values = ", ".join(_element_text(v) for v in array.reshape(-1))
-        printer.print_string(f'<{dtype_of(array)}, "{dims}", "{values}">')
+        values = ", ".join(repr(as_python(v)).strip("()") for v in array.reshape(-1))
+        printer.print_string(f'<{dtype}, "{dims}", "{values}">')
 
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> Constant:
@@ -321,17 +321,16 @@ class ArrayAttr(Data[Constant]):
             parser.parse_punctuation(",")
             values = [v for v in parser.parse_str_literal().split(", ") if v]
         shape = tuple(map(int, parse_exprs(dims)))
-        parse = float if dtype.is_float else (lambda v: int(v))
-        numbers = [parse(v) for v in values]
-        return Constant(np.array(numbers).astype(dtype.numpy).reshape(shape))
+        as_python = _python_type(dtype)
+        carrier = {"uint": np.uint64, "float": np.float64, "complex": np.complex128}
+        numbers = np.array([as_python(v) for v in values], carrier.get(dtype.kind, np.int64))
+        return Constant(numbers.astype(dtype.numpy).reshape(shape))
 
 
-def _element_text(value: Any) -> str:
-    if isinstance(value, np.bool_):
-        return str(int(value))
-    if isinstance(value, np.integer):
-        return str(int(value))
-    return repr(float(value))
+def _python_type(dtype: DType) -> Callable[[Any], Any]:
+    assert dtype.kind != "string", "strings are no literals"
+    types: dict[str, Callable[[Any], Any]] = {"float": float, "complex": complex}
+    return types.get(dtype.kind, int)
 
 
 def specs(values: Sequence[Any]) -> tuple[Spec, ...]:
