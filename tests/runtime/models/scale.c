@@ -2,6 +2,7 @@
 #include "rt.h"
 
 struct args {
+    const rt_session *session;
     const float *a, *b;
     float *doubled, *out;
 };
@@ -9,9 +10,13 @@ struct args {
 static void twice(void *opaque, int64_t begin, int64_t end, int thread)
 {
     struct args *args = opaque;
-    (void)thread;
-    for (int64_t i = 4 * begin; i < 4 * end; i++)
-        args->doubled[i] = 2 * args->a[i];
+    float *row = rt_scratch(args->session, thread);
+    for (int64_t i = begin; i < end; i++) {
+        for (int j = 0; j < 4; j++)
+            row[j] = 2 * args->a[4 * i + j];
+        for (int j = 0; j < 4; j++)
+            args->doubled[4 * i + j] = row[j];
+    }
 }
 
 static void add(void *opaque, int64_t begin, int64_t end, int thread)
@@ -39,7 +44,7 @@ static void sizes(const rt_session *s, int64_t *bytes)
 
 static int execute(rt_session *s)
 {
-    struct args args = {s->inputs[0].data, s->inputs[1].data, s->buf[0], s->outputs[0].data};
+    struct args args = {s, s->inputs[0].data, s->inputs[1].data, s->buf[0], s->outputs[0].data};
     int64_t rows = s->dims[B] * s->dims[S];
     float *last = s->outputs[1].data;
     int64_t t = rt_begin(s);
@@ -77,5 +82,6 @@ const rt_model RT_NAME(model) = {
     .buffers = 1,
     .lives = LIVES,
     .sizes = sizes,
+    .scratch_bytes = 4 * sizeof(float),
     .execute = execute,
 };
