@@ -44,6 +44,19 @@
 TO_NARROW(TO_REDUCTIONS)
 TO_WIDE(TO_REDUCTIONS_SCALAR)
 
+/* Whether any lane of a 32-bit mask is set. */
+TO_FN int v_any_f32(v_i32 mask) {
+#if TO_AVX512
+  return __builtin_ia32_ptestmd512(mask, mask, (u16)-1) != 0;
+#elif TO_AVX2
+  return __builtin_ia32_movmskps256((v_f32)mask) != 0;
+#elif defined(__SSE__)
+  return __builtin_ia32_movmskps((v_f32)mask) != 0;
+#else
+  return v_hmin_i32(mask) < 0;
+#endif
+}
+
 /* Bools: 1 where every lane, any lane, is not zero. */
 TO_FN u8 v_hany_u8(v_u8 x) { return v_hmax_u8(x) != 0; }
 TO_FN u8 v_hall_u8(v_u8 x) { return v_hmin_u8(x) != 0; }

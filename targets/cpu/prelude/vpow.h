@@ -1,4 +1,4 @@
-/* x^y in double precision, rounded once to float; all special cases as C's pow. */
+/* x^y, 0.51 ulp: in double precision, rounded once to float; all special cases as C's pow. */
 #ifndef TAPEOUT_VPOW_H
 #define TAPEOUT_VPOW_H
 

@@ -56,8 +56,8 @@ KERNELS.update(
 
 
 def codes(f: str) -> Array:
-    unsigned = np.dtype(f"<u{np.dtype(FORMATS[f]).itemsize}")
-    return np.arange(2 ** (8 * unsigned.itemsize)).astype(unsigned)
+    unsigned: np.dtype[Any] = np.dtype(f"<u{np.dtype(FORMATS[f]).itemsize}")
+    return np.arange(2 ** (8 * unsigned.itemsize), dtype=unsigned)
 
 
 def wide(f: str, bits: Array) -> Array:
