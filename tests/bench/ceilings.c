@@ -2,7 +2,8 @@
  *
  *     ceilings THREADS    ->    {"fma_gflops": total, "read_gb_s": total}
  *
- * Threads start together and the slowest one decides, best of several rounds. Compile for the
+ * Threads start together and the slowest one decides, best of many rounds that are short, so that
+ * some of them fall between what else the machine does. Compile for the
  * machine at hand (-O3 -march=native): the widest vectors that it has are what is measured. */
 
 #define _GNU_SOURCE
@@ -22,8 +23,8 @@ enum { VECTOR_BYTES = 32, ACCUMULATORS = 12 };
 #else
 enum { VECTOR_BYTES = 16, ACCUMULATORS = 12 };
 #endif
-enum { LANES = VECTOR_BYTES / sizeof(float), ROUNDS = 7, THREADS_MAX = 256 };
-static const int64_t FMA_STEPS = 2000000, STREAM_BYTES = (int64_t)256 << 20;
+enum { LANES = VECTOR_BYTES / sizeof(float), ROUNDS = 30, THREADS_MAX = 256 };
+static const int64_t FMA_STEPS = 500000, STREAM_BYTES = (int64_t)256 << 20;
 
 typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
 

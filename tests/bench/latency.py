@@ -114,7 +114,7 @@ def table(rows: list[Row], engines: tuple[str, ...], ceilings: dict[int, Ceiling
     for row in rows:
         cells = [_cell(row.timings.get(name)) for name in engines]
         ratio, speed = row.ratio(), row.gflops()
-        share = f"{speed / ceilings[row.threads].fma_gflops:.0%}" if speed else "-"
+        share = _share(speed, ceilings[row.threads])
         error = f"{max(row.errors.values()):.1e}" if row.errors else "-"
         last = [f"{ratio:.2f}" if ratio else "-", f"{speed:.0f}" if speed else "-", share, error]
         grid.add_row(row.model, str(row.threads), *cells, *last)
@@ -123,6 +123,14 @@ def table(rows: list[Row], engines: tuple[str, ...], ceilings: dict[int, Ceiling
         grid.add_section()
         grid.add_row("geometric mean", "", *("" for _ in engines), f"{mean:.2f}")
     return grid
+
+
+def _share(gflops: float | None, top: Ceilings) -> str:
+    """Return the share of the FMA peak; above 1 it is the peak that was measured badly."""
+    if gflops is None:
+        return "-"
+    share = gflops / top.fma_gflops
+    return f"{share:.0%}" if share <= 1 else "peak disturbed"
 
 
 def _cell(timing: Timing | None) -> str:
