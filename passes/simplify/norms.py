@@ -252,7 +252,12 @@ def trimmed(value: SSAValue, norm: LayerNormOp | RmsNormOp, edit: Edit) -> SSAVa
     """``value`` without leading axes of size 1 that the norm's parameters do not have."""
     width = spec(norm.x).rank - norm.axis.data % spec(norm.x).rank
     dims = spec(value).dims
-    return value if len(dims) <= width else edit.add(ReshapeOp, value, shape=dims[-width:])
+    if len(dims) <= width:
+        return value
+    array = edit.array(value)
+    if array is not None:
+        return edit.constant(array.reshape(array.shape[-width:]))
+    return edit.add(ReshapeOp, value, shape=dims[-width:])
 
 
 class NormOfConverted(Pattern[ConvertOp]):

@@ -28,7 +28,10 @@ def iteration_dims(kernel: KernelOp) -> tuple[Expr, ...]:
 
 def collapsed(kernel: KernelOp) -> KernelOp:
     """An equivalent kernel with axes merged, or the same one when nothing merges."""
+    kernel = kept_axes(kernel)
     ops = list(kernel.body.block.ops)
+    if any(isinstance(o, ReduceOp) and not o.keepdims.data for o in ops):
+        return kernel
     if not all(isinstance(o, MapOp | ConvertOp | ReduceOp | ConstantOp | ReturnOp) for o in ops):
         return kernel
     dims = iteration_dims(kernel)
@@ -40,6 +43,44 @@ def collapsed(kernel: KernelOp) -> KernelOp:
     if len(groups) == len(dims):
         return kernel
     return _rebuild(kernel, len(dims), groups)
+
+
+def kept_axes(kernel: KernelOp) -> KernelOp:
+    """Let reductions keep their axes at size 1 where nothing after them can tell the difference.
+
+    That is so when what follows reads only what follows, and scalars.
+    """
+    ops = list(kernel.body.block.ops)
+    after = {r for o in ops if isinstance(o, ReduceOp) and not o.keepdims.data for r in o.results}
+    if not after:
+        return kernel
+    for op in ops:
+        if any(v in after for v in op.operands) and not isinstance(op, ReturnOp):
+            others = [v for v in op.operands if v not in after]
+            if not isinstance(op, MapOp | ConvertOp) or any(spec(v).dims for v in others):
+                return kernel
+            after.update(op.results)
+    block = Block(arg_types=[a.type for a in kernel.body.block.args])
+    table: dict[SSAValue, SSAValue] = dict(zip(kernel.body.block.args, block.args, strict=True))
+    for op in ops:
+        made = op.clone(value_mapper=table) if isinstance(op, ReturnOp) else _kept(op, table)
+        block.add_op(made)
+        table.update(zip(op.results, made.results, strict=True))
+    return KernelOp(kernel.sym_name.data, Region(block))
+
+
+def _kept(op: Operation, table: dict[SSAValue, SSAValue]) -> Operation:
+    assert isinstance(op, NNOp), f"{op.name} stands in a kernel"
+    attrs = op.attrs()
+    if isinstance(op, ReduceOp):
+        rank = spec(op.x).rank
+        attrs |= {"keepdims": True, "axes": tuple(a % rank for a in op.axes.data)}
+    if not isinstance(op, MapOp | ConvertOp | ReduceOp):
+        return op.clone(value_mapper=table)
+    arguments = [
+        table[a] if isinstance(a, SSAValue) else [table[v] for v in a or ()] for a in op.arguments()
+    ]
+    return type(op).make(*arguments, **attrs)
 
 
 def _pattern(value: SSAValue, dims: Sequence[Expr]) -> list[bool]:

@@ -163,11 +163,14 @@ class _Conv:
         row, column = block.place()
         at = [*outer, row, column] if len(self.dims) > 3 else [*outer, column]
         total = self.reduce(n, g, j, at, [], start, (block.pixels, self.width))
-        total = self.b.convert(total, dtype)
-        self.pull.made[self.root.y] = lambda i, s, b: total
         channel = g * self.per_group + j + lane(1, self.width)
         cut = (self.per_group % self.width) != 0
         bounds: Bounds = ((j + lane(1, self.width), self.per_group),) if cut else ()
+        if self.root.bias is not None:
+            bias = self.pull.at(self.root.bias, [channel], (1, self.width), tuple(bounds))
+            total = self.b.map("add", total, self.b.convert(bias, accumulator(dtype)))
+        total = self.b.convert(total, dtype)
+        self.pull.made[self.root.y] = lambda i, s, b: total
         self.results.store([n, *at, channel], (block.pixels, self.width), bounds)
 
     def reduce(

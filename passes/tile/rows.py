@@ -56,7 +56,8 @@ class _Rows:
         self.b, self.pull = start(kernel, title(kernel))
         self.dims = iteration_dims(kernel)
         self.reduces = [op for op in kernel.body.block.ops if isinstance(op, ReduceOp)]
-        self.reduced = sorted({a for op in self.reduces for a in op.axes.data})
+        rank = len(self.dims)
+        self.reduced = sorted({a % rank for op in self.reduces for a in op.axes.data})
         wide = [a for a, d in enumerate(self.dims) if d != 1]
         self.axis = wide[-1] if wide else len(self.dims) - 1
         self.horizontal = self.axis in self.reduced
@@ -273,10 +274,10 @@ class _Rows:
     def store(self, i: int, width: int, bounds: Bounds) -> None:
         value = self.kernel.returned[i]
         dims = spec(value).dims
-        index = [
-            ZERO if d == 1 else e
-            for d, e in zip(dims, self.index[-len(dims) :] if dims else [], strict=True)
-        ]
+        along = self.index
+        if len(dims) < len(self.dims):
+            along = [e for a, e in enumerate(self.index) if a not in self.reduced]
+        index = [ZERO if d == 1 else e for d, e in zip(dims, along, strict=True)]
         tile = self.pull.at(value, index, (1, width), tuple(bounds))
         kept = [(e, n) for e, n in bounds] if width > 1 else []
         self.b.store(tile, self.b.outputs[i], index, kept)

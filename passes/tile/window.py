@@ -133,6 +133,9 @@ class _Window:
         if self.fn == "mean":
             count = self.b.convert(self.b.index(self.count(at), shape), self.dtype)
             total = self.b.map("div", total, count)
+        if isinstance(self.root, ConvOp) and self.root.bias is not None:
+            bias = self.pull.at(self.root.bias, [at[-1]], (1, shape[1]), tuple(bounds))
+            total = self.b.map("add", total, self.b.convert(bias, self.dtype))
         return self.b.convert(total, spec(self.root.y).dtype)
 
     def tap_loops(
