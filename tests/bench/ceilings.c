@@ -2,13 +2,12 @@
  *
  *     ceilings THREADS    ->    {"fma_gflops": total, "read_gb_s": total}
  *
- * Threads start together and the slowest one decides, best of many rounds that are short, so that
- * some of them fall between what else the machine does. Compile for the
+ * A round lasts from the first thread's begin to the last one's end. The best of many rounds counts,
+ * which are short, so that some of them fall between what else the machine does. Compile for the
  * machine at hand (-O3 -march=native): the widest vectors that it has are what is measured. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +30,9 @@ typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
 struct job {
     pthread_barrier_t *start;
     char *data;
-    double fma_seconds, read_seconds;
+    struct span {
+        double begin, end;
+    } fma, read;
     float sink; /* keeps the work from being optimised away */
 };
 
@@ -96,24 +97,21 @@ static void *work(void *argument)
     struct job *job = argument;
     volatile float scale = 0.5f, shift = 1.0f;
     pthread_barrier_wait(job->start);
-    double begin = now();
+    job->fma.begin = now();
     job->sink = multiply_add(scale, shift);
-    job->fma_seconds = now() - begin;
+    job->fma.end = now();
     pthread_barrier_wait(job->start);
-    begin = now();
+    job->read.begin = now();
     job->sink += read_stream(job->data);
-    job->read_seconds = now() - begin;
+    job->read.end = now();
     return NULL;
 }
 
-static double slowest(const struct job *jobs, int threads, size_t field)
+static struct span joined(struct span a, struct span b)
 {
-    double seconds = 0;
-    for (int i = 0; i < threads; i++) {
-        double own = *(const double *)((const char *)&jobs[i] + field);
-        seconds = own > seconds ? own : seconds;
-    }
-    return seconds;
+    a.begin = b.begin < a.begin ? b.begin : a.begin;
+    a.end = b.end > a.end ? b.end : a.end;
+    return a;
 }
 
 int main(int count, char **arguments)
@@ -143,8 +141,13 @@ int main(int count, char **arguments)
             pthread_join(thread[i], NULL);
         double flop = 2.0 * LANES * ACCUMULATORS * (double)FMA_STEPS * threads;
         double bytes = (double)STREAM_BYTES * threads;
-        double gflops = flop / slowest(jobs, threads, offsetof(struct job, fma_seconds)) / 1e9;
-        double gb_s = bytes / slowest(jobs, threads, offsetof(struct job, read_seconds)) / 1e9;
+        struct span computing = jobs[0].fma, reading = jobs[0].read;
+        for (int i = 1; i < threads; i++) {
+            computing = joined(computing, jobs[i].fma);
+            reading = joined(reading, jobs[i].read);
+        }
+        double gflops = flop / (computing.end - computing.begin) / 1e9;
+        double gb_s = bytes / (reading.end - reading.begin) / 1e9;
         fma = gflops > fma ? gflops : fma;
         read = gb_s > read ? gb_s : read;
     }
