@@ -15,7 +15,7 @@ from tapeout.ir.expr import ZERO, Expr, as_expr, maximum
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.source import ConstantOp, WeightOp
-from tapeout.ir.ops.structure import CallOp, IfOp, LoopOp
+from tapeout.ir.ops.structure import CallOp, IfOp, KernelOp, LoopOp
 from tapeout.ir.types import specs
 
 
@@ -42,6 +42,13 @@ def cost_of(module: Module, entry: str = "main") -> Cost:
     """One run of an entry; a branch counts its dearer side, a loop one turn."""
     op = next(e for e in module.entries() if e.sym_name.data == entry)
     return _block_cost(module, op.body.block)
+
+
+def kernel_cost(kernel: KernelOp) -> Cost:
+    """One call of a kernel: the work of its operators, the bytes of its operands and results."""
+    flops = sum((as_expr(op.flops()) for op in kernel.walk() if isinstance(op, NNOp)), ZERO)
+    values = specs([*kernel.body.block.args, *kernel.returned])
+    return Cost(flops, sum((s.bytes for s in values), ZERO))
 
 
 def _block_cost(module: Module, block: Block) -> Cost:

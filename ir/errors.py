@@ -40,6 +40,12 @@ class CompileErrors(CompileError):
         return "\n".join(str(error) for error in self.errors)
 
 
+def together(errors: Sequence[CompileError], what: str) -> CompileError:
+    """One refusal for all of ``errors``: the only one itself, or a :class:`CompileErrors`."""
+    first = errors[0]
+    return first if len(errors) == 1 else CompileErrors(first.code, what, errors=errors)
+
+
 def printable(value: object) -> str:
     """Return ``str(value)`` with control characters escaped: it may come from a hostile file."""
     text = str(value)

@@ -40,14 +40,14 @@ _MEANINGS: Mapping[str, Callable[[Array, float, float], Array]] = {
 def activations(
     names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], clip: float
 ) -> list[Callable[[Array], Array]]:
-    """One function per name, its input limited to ``[-clip, clip]`` when ``clip`` > 0."""
+    """One function per name; ``clip`` > 0 limits the input of the first two to ``[-clip, clip]``."""
 
     def build(index: int, name: str) -> Callable[[Array], Array]:
         alpha = alphas[index] if alphas else ACTIVATIONS[name][0]
         beta = betas[index] if betas else ACTIVATIONS[name][1]
 
         def apply(x: Array) -> Array:
-            limited = np.clip(x, -clip, clip) if clip > 0 else x
+            limited = np.clip(x, -clip, clip) if clip > 0 and index < 2 else x
             return _MEANINGS[name](limited, alpha, beta).astype(x.dtype)
 
         return apply

@@ -6,7 +6,8 @@ many steps of each sequence count; initial ``h0`` and ``c0 [B, H]`` are zero whe
 ``reverse`` each sequence is read from its own last step. Results: ``y [T, B, H]`` (zero past a
 sequence's length), the last state ``h [B, H]``, for the LSTM ``c [B, H]`` too.
 ``activations`` are keys of ``recurrence.ACTIVATIONS``; ``alphas`` and ``betas`` are their
-constants, one each, or empty for ONNX's defaults. ``clip`` > 0 limits what goes into them.
+constants, one each, or empty for ONNX's defaults. ``clip`` > 0 limits what goes into them,
+except the LSTM's output activation, which ONNX Runtime does not limit either.
 Errors: E0203, E0209, E0210. Source: ONNX LSTM-22, GRU-22, RNN-22.
 """
 
