@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import onnx
+
 from tapeout.frontend.onnx.importer import import_model
 from tapeout.frontend.onnx.load import load_model
+from tapeout.frontend.onnx.view import CheckedModel
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
-from tapeout.passes.manager import run
+from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import LAYOUT, SIMPLIFY
 from tapeout.passes.tile.strategies import ROOTS
 from tapeout.runtime import artifact
 from tapeout.targets.cpu import target as cpu
-from tapeout.targets.cpu.device import devices
+from tapeout.targets.cpu.device import Device, devices
 
 Dims = Mapping[str, int | tuple[int, int]]
+Note = Callable[[str], None]
+
+PASSES: tuple[Pass, ...] = (*SIMPLIFY, *LAYOUT, ExplicitPadding(), Fuse(ROOTS))
+"""What every model goes through before a target takes it."""
+
+TARGETS = ("cpu",)
 
 
 def compile(
@@ -28,39 +37,121 @@ def compile(
     target: str = "cpu",
     *,
     dims: Dims | None = None,
-    output: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
     format: Literal["file", "dir"] = "file",
+    quantize: str | None = None,
+    sparsify: str | None = None,
+    print_after: str | None = None,
+    dump: str | os.PathLike[str] | None = None,
+    note: Note = lambda _: None,
 ) -> Path:
     """Compile a model and write its artifact; returns where.
 
     ``model``: path of an ONNX file, or an ``onnx.ModelProto``. ``target``: ``cpu`` (this
-    machine) or ``cpu:DEVICE``. ``dims`` fixes symbolic dimensions or gives their ranges.
+    machine), ``cpu:DEVICE``, or ``cpu:DEVICE,DEVICE``, of which the loader takes the best that
+    fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
+    with ``.tapeout`` (a folder: without) in the current folder when left out. ``print_after``
+    names a pass, or ``all``; ``dump`` is a folder that gets the module after each pass.
+    ``note`` is told what is being done.
+
     Raises CompileError, with a code, for whatever a user can mend.
     """
-    device = _device(target)
-    module = import_any(model, dims)
-    run(module, [*SIMPLIFY, *LAYOUT, ExplicitPadding(), Fuse(ROOTS)])
-    built = cpu.compile_module(module, device)
-    path = Path(output)
+    chosen = targeted(target)
+    for option, value in (("quantize", quantize), ("sparsify", sparsify)):
+        _refuse_spec(option, value)
+    module = import_any(model, dims, note)
+    lower(module, print_after=print_after, dump=dump, note=note)
+    built = cpu.compile_module(module, chosen, note)
+    path = Path(output) if output is not None else _default_output(model, format)
+    note(f"writing {path}")
     artifact.write(path, built.manifest, built.files, format)
     return path
 
 
-def import_any(model: Any, dims: Dims | None = None) -> Module:
+def import_any(model: object, dims: Dims | None = None, note: Note = lambda _: None) -> Module:
     """The ``nn`` module of whatever a user brings."""
-    return import_model(load_model(model), dims)
+    note("reading the model")
+    checked = load_any(model)
+    note(f"importing {len(checked.graph.nodes)} nodes")
+    return import_model(checked, dims)
 
 
-def _device(target: str) -> cpu.Device:
-    name, _, kind = target.partition(":")
-    if name != "cpu":
-        raise CompileError("E0101", f"there is no target '{name}'", [("where", "--target"), ("known", "cpu")], "use --target cpu")
-    if not kind:
-        return cpu.native()
-    if kind not in devices():
+def load_any(model: str | os.PathLike[str] | bytes | onnx.ModelProto | object) -> CheckedModel:
+    """Read and check a model. E0404 for a kind that has no importer, E03xx for what is wrong."""
+    if isinstance(model, str | os.PathLike):
+        if Path(model).suffix == ".pt2":
+            raise _no_importer("a torch.export file (.pt2)")
+        return load_model(Path(model))
+    if isinstance(model, bytes | onnx.ModelProto):
+        return load_model(model)
+    raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
+
+
+def lower(
+    module: Module,
+    *,
+    print_after: str | None = None,
+    stop_after: str | None = None,
+    dump: str | os.PathLike[str] | None = None,
+    note: Note = lambda _: None,
+) -> None:
+    """Run all passes that do not depend on a target; E0101 for a pass that is not among them."""
+    for option, name in (("--print-after", print_after), ("--stop-after", stop_after)):
+        known = list(dict.fromkeys(p.name for p in PASSES))
+        if name is not None and name not in (*known, *(["all"] if "print" in option else [])):
+            raise CompileError(
+                "E0101",
+                f"there is no pass '{name}' in this pipeline",
+                [("where", option), ("known", ", ".join(known))],
+            )
+    note("simplifying, choosing layouts and fusing")
+    folder = Path(dump) if dump is not None else None
+    run(module, PASSES, print_after=print_after, stop_after=stop_after, dump=folder)
+
+
+def targeted(target: str) -> list[Device]:
+    """The devices that ``TARGET[:DEVICE,...]`` names; E0101 for one that does not exist."""
+    name, _, kinds = target.partition(":")
+    if name not in TARGETS:
         raise CompileError(
             "E0101",
-            f"there is no device '{kind}' for the target cpu",
-            [("where", "--target"), ("known", ", ".join(devices()))],
+            f"there is no target '{name}'",
+            [("where", "--target"), ("known", ", ".join(TARGETS))],
+            "`tapeout targets` lists targets and devices",
         )
-    return devices()[kind]
+    if not kinds:
+        return [cpu.native()]
+    wanted = dict.fromkeys(kinds.split(","))
+    for kind in wanted:
+        if kind not in devices():
+            raise CompileError(
+                "E0101",
+                f"there is no device '{kind}' for the target {name}",
+                [("where", "--target"), ("known", ", ".join(devices()))],
+                f"leave the device out for this machine: --target {name}",
+            )
+    return [devices()[kind] for kind in wanted]
+
+
+def _refuse_spec(option: str, value: str | None) -> None:
+    if value is not None:
+        raise CompileError(
+            "E0404",
+            f"--{option} has no pass yet",
+            [("given", value)],
+            f"leave --{option} out: the program computes in the model's own element types",
+        )
+
+
+def _no_importer(kind: str) -> CompileError:
+    return CompileError(
+        "E0404",
+        f"{kind} has no importer yet",
+        (),
+        "write it as ONNX first: torch.onnx.export(..., dynamo=True)",
+    )
+
+
+def _default_output(model: Any, format: str) -> Path:
+    stem = Path(model).stem if isinstance(model, str | os.PathLike) else "model"
+    return Path(stem if format == "dir" else f"{stem}.tapeout")

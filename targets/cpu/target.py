@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tapeout import __version__
+from tapeout.ir.cost import cost_of, kernel_cost
+from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Expr, symbol
 from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp
 from tapeout.passes.memory.arena import Arena, place
 from tapeout.passes.memory.plan import Plan, make_plan
-from tapeout.passes.tile.kernel_io import Machine
+from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.strategies import constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
-from tapeout.targets.cpu.build import build, sources
+from tapeout.targets.cpu.build import build, compiler, sources
 from tapeout.targets.cpu.device import Device, devices
 from tapeout.targets.cpu.emit.kernel import KernelText, emit_kernel
 from tapeout.targets.cpu.emit.model import Interface, emit_model, emit_model_h, interface_of
@@ -37,40 +38,88 @@ class Compiled:
 def native() -> Device:
     """The best device that this machine is."""
     have, kind = features(), machine()
-    known = devices()
-    for name in ("avx512", "avx2", "neon"):
-        device = known[name]
-        if device.machine == kind and have.issuperset(device.features):
-            return device
-    return known["generic"]
+    fitting = [d for d in devices().values() if d.machine == kind and have.issuperset(d.features)]
+    return best_first([*fitting, devices()["generic"]])[0]
 
 
-def compile_module(module: Module, device: Device) -> Compiled:
-    """Lower every kernel, plan memory, print C, build it, and lay out the artifact."""
-    entry = next(iter(module.entries()))
+def best_first(chosen: Sequence[Device]) -> list[Device]:
+    """Devices in the order in which the loader tries them: what asks most of the CPU first."""
+    return sorted(chosen, key=lambda d: (-len(d.features), not d.machine, d.name))
+
+
+@dataclass(frozen=True)
+class Form:
+    """The program for one device: kernels as C, memory planned, weights named in ``module``."""
+
+    device: Device
+    module: Module
+    entry: EntryOp
+    kernels: Sequence[KernelText]
+    plan: Plan
+    arena: Arena | None
+
+
+def compile_module(
+    module: Module, chosen: Sequence[Device], note: Callable[[str], None] = lambda _: None
+) -> Compiled:
+    """Lower every kernel, plan memory, print C, build it, and lay out the artifact.
+
+    Each device gets a form of its own; they share ``weights.bin``, where what they pack alike is
+    stored once. ``note`` is told what is being done. E0403 lists every operator without a
+    strategy.
+    """
+    forms: list[Form] = []
+    for device in best_first(chosen):
+        compiler(device)  # a missing compiler is told before the work, not after it
+    for device in best_first(chosen):
+        note(f"lowering kernels for cpu:{device.name}")
+        forms.append(_form(replace(module, ir=module.ir.clone()), device))
+    symbols = dict.fromkeys(s for form in forms for s in form.plan.weights)
+    offsets, weights = lay_out(module, list(symbols))
+    files: dict[str, bytes | memoryview] = {artifact.WEIGHTS: weights} if len(weights) else {}
+    for form in forms:
+        everything = sources(_generated(form, offsets, len(weights)))
+        note(f"building {len(form.kernels)} kernels with {compiler(form.device)}")
+        files[f"cpu/{form.device.name}.so"] = build(everything, form.device)
+        folder = "src" if len(forms) == 1 else f"src/{form.device.name}"
+        files.update({f"{folder}/{name}": data for name, data in everything.items()})
+    return Compiled(manifest(forms), files)
+
+
+def lower_kernels(module: Module, device: Device) -> dict[str, Lowered]:
+    """The tile program of every kernel; E0403 for all that have none, told at once."""
     shape = Machine(device.lanes, device.tile_m, device.tile_n, device.l1_bytes, device.l2_bytes)
-    face = interface_of(entry)
     constants = constant_operands(module)
-    programs = {n: lower_kernel(k, shape, constants[n]) for n, k in module.kernels().items()}
+    lowered: dict[str, Lowered] = {}
+    refused: dict[str, CompileError] = {}
+    for name, kernel in module.kernels().items():
+        try:
+            lowered[name] = lower_kernel(kernel, shape, constants[name])
+        except CompileError as error:
+            refused.setdefault(str(error), error)
+    if refused:
+        raise together(list(refused.values()), "the model has kernels that the target cannot run")
+    return lowered
+
+
+def _form(module: Module, device: Device) -> Form:
+    entry = next(iter(module.entries()))
+    programs = lower_kernels(module, device)
     repack(module, entry, programs)
-    kernels = [emit_kernel(p.program, device, face.slots) for p in programs.values()]
+    slots = interface_of(entry).slots
+    kernels = [emit_kernel(p.program, device, slots) for p in programs.values()]
     plan = make_plan(module, entry, {k.name: _extra_buffers(k) for k in kernels})
     arena = place(plan.arena) if all(b.bytes.constant is not None for b in plan.arena) else None
-    offsets, weights = lay_out(module, plan.weights)
-    generated = {
+    return Form(device, module, entry, kernels, plan, arena)
+
+
+def _generated(form: Form, offsets: Mapping[str, int], weight_bytes: int) -> dict[str, str]:
+    face, kernels = interface_of(form.entry), form.kernels
+    return {
         "model.h": emit_model_h(kernels),
-        "model.c": emit_model(plan, face, kernels, arena, offsets, len(weights)),
+        "model.c": emit_model(form.plan, face, kernels, form.arena, offsets, weight_bytes),
         **{f"{k.name}.c": k.source for k in kernels},
     }
-    everything = sources(generated)
-    code = build(everything, device)
-    files: dict[str, bytes | memoryview] = {
-        f"cpu/{device.name}.so": code,
-        **{f"src/{n}": data for n, data in everything.items()},
-    }
-    if len(weights):
-        files[artifact.WEIGHTS] = weights
-    return Compiled(manifest(entry, face, kernels, device, arena), files)
 
 
 def _extra_buffers(kernel: KernelText) -> Sequence[Expr]:
@@ -96,33 +145,54 @@ def lay_out(module: Module, symbols: Sequence[str]) -> tuple[dict[str, int], mem
     data = bytearray(total)
     view = np.frombuffer(data, np.uint8)
     for at, array in pieces:
-        view[at : at + array.nbytes] = array.view(np.uint8).reshape(-1) if array.ndim else np.frombuffer(array.tobytes(), np.uint8)
+        view[at : at + array.nbytes] = (
+            array.view(np.uint8).reshape(-1)
+            if array.ndim
+            else np.frombuffer(array.tobytes(), np.uint8)
+        )
     return offsets, memoryview(data)
 
 
-def manifest(
-    entry: EntryOp,
-    face: Interface,
-    kernels: Sequence[KernelText],
-    device: Device,
-    arena: Arena | None,
-) -> artifact.Manifest:
-    """The manifest of a one-device artifact."""
-
-    def port(name: str, dims: Sequence[Expr], dtype: str) -> artifact.Port:
-        sizes = tuple(d.constant if d.constant is not None else str(d) for d in dims)
-        return artifact.Port(name, dtype, sizes)
-
+def manifest(forms: Sequence[Form]) -> artifact.Manifest:
+    """The manifest of an artifact that holds these forms of one program."""
+    first = forms[0]
+    face = interface_of(first.entry)
+    names = [k.name for k in first.kernels]
+    assert all([k.name for k in f.kernels] == names for f in forms), "forms count kernels alike"
+    total = cost_of(first.module, first.entry.sym_name.data)
     return artifact.Manifest(
-        model=entry.sym_name.data,
+        model=first.entry.sym_name.data,
         target="cpu",
-        inputs=tuple(port(n, t.dims, t.dtype.name) for n, t in face.inputs),
-        outputs=tuple(port(n, t.dims, t.dtype.name) for n, t in face.outputs),
-        code=(
-            artifact.Code(device.name, device.machine or platform.machine(), device.features, f"cpu/{device.name}.so"),
-        ),
+        inputs=tuple(_port(n, t.dims, t.dtype.name) for n, t in face.inputs),
+        outputs=tuple(_port(n, t.dims, t.dtype.name) for n, t in face.outputs),
+        code=tuple(_code(form.device) for form in forms),
         symbols=tuple(artifact.Symbol(n, lo, hi) for n, lo, hi in face.symbols),
-        kernels=tuple(artifact.Kernel(k.name) for k in kernels),
-        arena_bytes=arena.bytes if arena is not None else 0,
+        kernels=tuple(_kernel(first.module, name, face) for name in names),
+        flops=_size(total.flops, face),
+        bytes=_size(total.bytes, face),
+        arena_bytes=max(f.arena.bytes if f.arena is not None else 0 for f in forms),
         generator=f"tapeout {__version__}",
     )
+
+
+def _port(name: str, dims: Sequence[Expr], dtype: str) -> artifact.Port:
+    sizes = tuple(d.constant if d.constant is not None else str(d) for d in dims)
+    return artifact.Port(name, dtype, sizes)
+
+
+def _code(device: Device) -> artifact.Code:
+    kind = device.machine or machine()
+    return artifact.Code(device.name, kind, device.features, f"cpu/{device.name}.so")
+
+
+def _kernel(module: Module, name: str, face: Interface) -> artifact.Kernel:
+    cost = kernel_cost(module.kernels()[name])
+    return artifact.Kernel(name, _size(cost.flops, face), _size(cost.bytes, face))
+
+
+def _size(value: Expr, face: Interface) -> int | str:
+    """A cost for the manifest; 0, which says unknown, where data decides a size in it."""
+    if value.constant is not None:
+        return value.constant
+    known = {s.name for s in value.symbols()} <= face.slots.keys()
+    return str(value) if known else 0
