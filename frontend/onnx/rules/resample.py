@@ -128,13 +128,16 @@ def _check_scales(node: Call, x: Value, scales: Sequence[float]) -> None:
 
 
 def _scaled(dims: Sequence[Expr], scales: Sequence[float]) -> tuple[Expr, ...]:
-    """``floor(dim * scale)``; a scale is taken as the simple fraction that it stands for."""
+    """``floor(dim * scale)``, the product rounded to f32 as ONNX's shape inference does.
+
+    For an open size the scale is taken as the simple fraction that it stands for: 0.7 of 10 is 7.
+    """
     return tuple(map(_scaled_size, dims, scales))
 
 
 def _scaled_size(dim: Expr, scale: float) -> Expr:
     if dim.constant is not None:
-        return as_expr(math.floor(dim.constant * scale))
+        return as_expr(math.floor(np.float32(dim.constant) * np.float32(scale)))
     ratio = Fraction(scale).limit_denominator(4096)
     return dim * ratio.numerator // ratio.denominator
 

@@ -16,6 +16,8 @@ from tapeout.ir.module import Module
 
 Array = np.ndarray[Any, Any]
 
+_DOMAIN_VERSIONS = {"com.microsoft": 1, "ai.onnx.preview.training": 1, "ai.onnx.ml": 3}
+
 
 @dataclass
 class OneNode:
@@ -58,7 +60,9 @@ class OneNode:
         )
         opsets = [helper.make_opsetid("", self.opset)]
         if self.domain:
-            opsets.append(helper.make_opsetid(self.domain, 1 if self.domain[0] == "c" else 3))
+            # Version 5 of the classic domain has this operator, and deprecates those before it.
+            newest = 5 if self.op == "TreeEnsemble" else _DOMAIN_VERSIONS[self.domain]
+            opsets.append(helper.make_opsetid(self.domain, newest))
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     def _info(self, name: str, array: Array) -> onnx.ValueInfoProto:

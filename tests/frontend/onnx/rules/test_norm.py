@@ -98,4 +98,5 @@ def test_a_line_of_zeros_stays_zero_under_lp_normalisation(one_node):
 def test_an_axis_out_of_range_is_refused(one_node, numbers):
     with pytest.raises(CompileError) as caught:
         one_node("Softmax", {"x": numbers(2, 3)}, attrs={"axis": 2}).module()
-    assert caught.value.code == "E0202" and "the_node" in str(caught.value)
+    assert caught.value.code == "E0202"
+    assert "the_node" in str(caught.value)

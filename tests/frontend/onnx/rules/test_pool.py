@@ -56,7 +56,8 @@ def test_global_pools_agree_on_open_sizes(one_node, agrees_with_onnxruntime, num
 def test_the_mean_of_many_half_floats_does_not_overflow(one_node):
     x = np.full((1, 1, 64, 64), 100, np.float16)
     (y,) = one_node("GlobalAveragePool", {"x": x}).evaluated()
-    assert y.dtype == np.float16 and y.item() == 100
+    assert y.dtype == np.float16
+    assert y.item() == 100
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -1,0 +1,77 @@
+"""Quantised tensors: exact integers, saturation, axes and blocks."""
+
+import numpy as np
+import pytest
+
+from tapeout.ir.errors import CompileError
+
+
+def test_ties_round_to_even_and_values_saturate(one_node):
+    x = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 1e9, -1e9], np.float32)
+    inputs = {"x": x, "s": np.float32(1), "z": np.int8(1)}
+    (y,) = one_node("QuantizeLinear", inputs, 1, 21, fixed=["s", "z"]).evaluated()
+    np.testing.assert_array_equal(y, np.array([1, 3, 3, 1, -1, 127, -128], np.int8))
+
+
+@pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_scales_along_an_axis_agree(one_node, agrees_with_onnxruntime, numbers, op, axis):
+    shape = (3, 4, 5)
+    source = np.random.default_rng(0)
+    x = numbers(*shape) if op == "QuantizeLinear" else source.integers(0, 255, shape, np.uint8)
+    scale = np.abs(numbers(shape[axis])) * 0.1 + 0.01
+    zero = source.integers(100, 150, shape[axis], np.uint8)
+    inputs = {"x": x, "s": scale, "z": zero}
+    node = one_node(op, inputs, fixed=["s", "z"], open_dims=True, attrs={"axis": axis})
+    agrees_with_onnxruntime(node)
+
+
+def test_blocks_agree_and_the_last_may_be_short(one_node, numbers):
+    x, scale = numbers(2, 5), np.array([[0.1, 0.2, 0.4], [0.3, 0.6, 0.9]], np.float32)
+    attrs = {"axis": 1, "block_size": 2, "output_dtype": 3}
+    node = one_node("QuantizeLinear", {"x": x, "s": scale}, 1, 21, fixed=["s"], attrs=attrs)
+    wide = np.repeat(scale, 2, 1)[:, :5]
+    want = np.clip(np.rint(x / wide), -128, 127).astype(np.int8)
+    np.testing.assert_array_equal(node.evaluated()[0], want)
+
+
+def test_the_dynamic_range_holds_zero_and_zeros_stay(one_node, agrees_with_onnxruntime, numbers):
+    agrees_with_onnxruntime(one_node("DynamicQuantizeLinear", {"x": numbers(3, 4) + 9}, 3))
+    y, scale, zero = one_node(
+        "DynamicQuantizeLinear", {"x": np.zeros(4, np.float32)}, 3
+    ).evaluated()
+    assert np.isfinite(scale)
+    assert (y == zero).all()
+
+
+def test_integer_products_agree_with_zero_points_per_column(one_node, agrees_with_onnxruntime):
+    source = np.random.default_rng(0)
+    inputs = {
+        "x": source.integers(0, 255, (2, 4, 6), np.uint8),
+        "y": source.integers(-128, 127, (6, 3), np.int8),
+        "xz": np.uint8(130),
+        "yz": np.array([1, -5, 7], np.int8),
+    }
+    agrees_with_onnxruntime(one_node("MatMulInteger", inputs, fixed=["y", "yz"]))
+
+
+def test_integer_products_stay_exact_at_full_range(one_node):
+    inputs = {"x": np.full((1, 4096), 255, np.uint8), "y": np.full((4096, 1), 255, np.uint8)}
+    (y,) = one_node("MatMulInteger", inputs).evaluated()
+    assert y.dtype == np.int32
+    assert y.item() == 4096 * 255 * 255
+
+
+@pytest.mark.parametrize(
+    ("attrs", "scale", "said"),
+    [
+        ({"axis": 0}, np.ones(5, np.float32), "does not fit the axis"),
+        ({"axis": 1, "block_size": -1}, np.ones((2, 3), np.float32), "block_size"),
+        ({"axis": 1, "block_size": 2}, np.ones((2, 9), np.float32), "blocks"),
+        ({"output_dtype": 999}, np.ones((), np.float32), "element type"),
+    ],
+)
+def test_scales_that_do_not_fit_are_refused(one_node, numbers, attrs, scale, said):
+    inputs = {"x": numbers(2, 5), "s": scale}
+    with pytest.raises(CompileError, match=said):
+        one_node("QuantizeLinear", inputs, 1, 21, fixed=["s"], attrs=attrs).module()
