@@ -100,15 +100,27 @@ def drive(module: Module, patterns: Sequence[Pattern[Any]]) -> int:
 
 class _Driver:
     def __init__(self, module: Module, patterns: Sequence[Pattern[Any]]) -> None:
+        self.ir = module.ir
         self.patterns = patterns
         self.edit = Edit(module)
         self.tables: dict[tuple[type, str], list[Pattern[Any]]] = {}
-        ops = [op for op in module.ir.walk() if op is not module.ir]
-        self.queue: deque[Operation] = deque(ops)
-        self.queued: set[Operation] = set(ops)
-        self.limit = 100 * len(ops) + 1000
+        self.queue: deque[Operation] = deque()
+        self.queued: set[Operation] = set()
+        self.limit = 0
 
     def run(self) -> int:
+        """Sweep until a sweep changes nothing: a rule may look further than its neighbours."""
+        total = 0
+        while True:
+            self.push(op for op in self.ir.walk() if op is not self.ir)
+            self.limit = max(self.limit, 100 * len(self.queue) + 1000)
+            done = self.sweep()
+            total += done
+            assert total < self.limit, "rewriting does not end: sweep undoes sweep"
+            if not done:
+                return total
+
+    def sweep(self) -> int:
         done = 0
         while self.queue:
             op = self.queue.popleft()

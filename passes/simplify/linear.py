@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from xdsl.ir import SSAValue
+
 from tapeout.ir.expr import Expr
 from tapeout.ir.expr import product as size_of
 from tapeout.ir.ops.contract import MatmulOp
@@ -13,26 +15,25 @@ from tapeout.passes.rewrite import Edit, Pattern, Replacement
 
 
 class ReshapeAroundMatmul(Pattern[ReshapeOp]):
-    """``reshape(reshape(x) @ w) = reshape(x') @ w`` when the outer one regroups the rows.
+    """``reshape(x @ w) = reshape(x) @ w`` when it regroups the rows of ``x`` and no columns.
 
-    ``x'`` has the rows in their final groups, so that the two reshapes before the product
-    become one or none. What stays of the outer reshape splits the columns, or is nothing.
+    Only towards another reshape, with which it becomes one or none. What stays of the outer
+    reshape splits the columns, or is nothing.
     """
 
     root = ReshapeOp
 
     def _rewrite(self, op: ReshapeOp, edit: Edit) -> Replacement:
         product = made_by(op.x, MatmulOp)
-        flat = made_by(product.a, ReshapeOp) if product is not None else None
-        if product is None or flat is None or not only_use(op.x) or spec(product.b).rank != 2:
+        if product is None or not only_use(op.x) or spec(product.b).rank != 2:
             return None
-        if spec(flat.y).rank != 2:
+        if spec(product.a).rank != 2 or not _comes_from_reshape(product.a):
             return None
         count, columns = spec(product.y).dims
         rows = _rows(op.shape.data, count)
         if rows is None or len(rows) < 2 or size_of(op.shape.data[len(rows) :]) != columns:
             return None
-        near = edit.add(ReshapeOp, flat.x, shape=(*rows, spec(flat.y).dims[-1]))
+        near = edit.add(ReshapeOp, product.a, shape=(*rows, spec(product.a).dims[-1]))
         again = edit.add(MatmulOp, near, product.b, transpose_b=product.transpose_b.data)
         return edit.add(ReshapeOp, again, shape=op.shape.data)
 
@@ -46,7 +47,7 @@ def _rows(shape: Sequence[Expr], count: Expr) -> Sequence[Expr] | None:
 class ReshapeOfBiased(Pattern[ReshapeOp]):
     """``reshape(f(y, c)) = f(reshape(y), c)`` when the last axis stays and ``c`` lies along it.
 
-    Moves the reshape towards a product that can take it.
+    Only towards another reshape, through the bias and the activation of a linear layer.
     """
 
     root = ReshapeOp
@@ -61,17 +62,22 @@ class ReshapeOfBiased(Pattern[ReshapeOp]):
         fixed = [x for x in inner.xs if edit.array(x) is not None]
         if len(moving) != 1 or spec(moving[0]).dims != spec(op.x).dims:
             return None
-        if any(spec(c).rank > 1 for c in fixed) or not _reaches_matmul(moving[0].owner):
+        if any(spec(c).rank > 1 for c in fixed) or not _comes_from_reshape(moving[0]):
             return None
         moved = edit.add(ReshapeOp, moving[0], shape=op.shape.data)
         return edit.map(inner.fn.data, *(moved if x is moving[0] else x for x in inner.xs))
 
 
-def _reaches_matmul(owner: object) -> bool:
-    """Whether a chain of maps with one wide operand ends in a product of reshaped rows."""
-    while isinstance(owner, MapOp):
-        owner = owner.xs[0].owner
-    return isinstance(owner, MatmulOp) and made_by(owner.a, ReshapeOp) is not None
+def _comes_from_reshape(value: SSAValue) -> bool:
+    """Whether a reshape is met going up through maps and products by matrices."""
+    while not isinstance(value.owner, ReshapeOp):
+        owner = value.owner
+        if not isinstance(owner, MapOp | MatmulOp) or not only_use(value):
+            return False
+        if isinstance(owner, MatmulOp) and spec(owner.b).rank != 2:
+            return False
+        value = owner.operands[0]
+    return True
 
 
 PATTERNS = (ReshapeAroundMatmul(), ReshapeOfBiased())

@@ -63,10 +63,18 @@ def _swaps_halves(value: SSAValue, x: SSAValue) -> bool:
 def _is_part(value: SSAValue, x: SSAValue, start: int, size: int) -> bool:
     """Whether ``value`` is ``x[..., start : start + size]``."""
     part = made_by(value, SliceOp)
-    if part is None or part.x is not x or any(s != 1 for s in part.steps.data):
+    if part is None or any(s != 1 for s in part.steps.data):
         return False
-    whole = (*spec(x).dims[:-1], ZERO + size)
-    return spec(value).dims == whole and part.starts.data[-1] == start
+    if spec(value).dims != (*spec(x).dims[:-1], ZERO + size):
+        return False
+    first = (ZERO,) * spec(x).rank
+    whole = made_by(x, SliceOp)
+    if part.x is not x:
+        # A slice of a slice has been made one of their common source.
+        if whole is None or part.x is not whole.x or any(s != 1 for s in whole.steps.data):
+            return False
+        first = whole.starts.data
+    return part.starts.data == (*first[:-1], first[-1] + start)
 
 
 def _half(value: SSAValue, edit: Edit, depth: int) -> SSAValue | None:
