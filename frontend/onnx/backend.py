@@ -5,8 +5,10 @@ axes of a reduction given as an input; sequences) is compiled when the first cal
 once for each of their values: all other inputs stay inputs of the compiled program.
 """
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 import onnx
 from onnx.backend.base import Backend, BackendRep
@@ -30,15 +32,20 @@ Engine: TypeAlias = Callable[[onnx.ModelProto], Program]
 
 def compiled(model: onnx.ModelProto) -> Program:
     """Compile for this machine's CPU and load what came out."""
-    from tapeout.frontend.onnx.compiled import compile_and_load
+    import tapeout
 
-    return compile_and_load(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tapeout"
+        tapeout.compile(model, target="cpu", output=path)
+        # What is mapped stays mapped when the folder goes.
+        return tapeout.load(path).run
 
 
 class Rep(BackendRep):
     """A prepared model; one compiled program for each set of values fixed at compile time."""
 
     def __init__(self, model: onnx.ModelProto, engine: Engine) -> None:
+        """Compile now, unless what a call gives decides the form of the program."""
         super().__init__()
         held = {tensor.name for tensor in model.graph.initializer}
         self.inputs = [i for i in model.graph.input if i.name not in held]
@@ -61,8 +68,10 @@ class Rep(BackendRep):
     def _given(self, inputs: Any) -> dict[str, Given]:
         """A call's inputs by name, None for those left out."""
         names = [i.name for i in self.inputs]
-        by_name = (
-            dict(inputs) if isinstance(inputs, Mapping) else dict(zip(names, inputs, strict=False))
+        by_name: Mapping[str, Given] = (
+            cast(Mapping[str, Given], inputs)
+            if isinstance(inputs, Mapping)
+            else dict(zip(names, cast(Sequence[Given], inputs), strict=False))
         )
         return {name: by_name.get(name) for name in names}
 

@@ -1,16 +1,16 @@
 """What rules build with: operators from values, folded when their contents are known."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.findings import quoted
-from tapeout.frontend.onnx.fold import Operand, fold
+from tapeout.frontend.onnx.fold import Operand, fold, hints
 from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.symbols import Symbols
 from tapeout.frontend.onnx.value import AnyValue, Array, Value, known, symbolic
@@ -20,6 +20,7 @@ from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr, ExprLike, as_expr, bounds
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp, as_tuple, defaults
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import BindDimsOp, DimValuesOp, IotaOp
@@ -71,7 +72,10 @@ class Builder:
             return folded
         made = op.make(*(self._ssas(o) for o in operands), **attrs)
         self.append(made)
-        return tuple(Value(spec(r), ssa=r) for r in made.results)
+        found = [Value(spec(r), ssa=r) for r in made.results]
+        if len(found) == 1:
+            found[0].hints = hints(op, operands, native, found[0].spec)
+        return tuple(found)
 
     def append(self, op: Operation) -> None:
         """Put an operator at the end of the current block."""
@@ -146,12 +150,12 @@ class Builder:
 
     def constant(self, array: Array | float, label: str = "") -> Value:
         """A tensor with these contents; E0402 for an element type that is not carried."""
-        array = np.asarray(array, np.float32) if isinstance(array, float) else array
+        content = np.asarray(array, np.float32) if isinstance(array, float | int) else array
         try:
-            return known(array, label)
+            return known(content, label)
         except KeyError:
             raise CompileError(
-                "E0402", f"element type {array.dtype} has no support", [("tensor", label)]
+                "E0402", f"element type {content.dtype} has no support", [("tensor", label)]
             ) from None
 
     def literal(self, tensor: Tensor) -> Value:
@@ -235,10 +239,15 @@ class Builder:
         if given is not None:
             return given
         count = int(x.dims[0])
-        limits = [None if h is None else as_expr(h) for h in hi or [None] * count]
-        fresh = tuple(self.symbols.fresh("n", 0, _limit(h)) for h in limits)
+        dims: list[Expr | None] = [None] * count if x.hints is None else list(x.hints)
+        unknown = [i for i, d in enumerate(dims) if d is None]
+        if len(unknown) < count:
+            x = self.make(GatherOp, x, self.constant(np.array(unknown, np.int64)), axis=0)
+        limits = [None if hi is None else _limit(hi[i]) for i in unknown]
+        fresh = [self.symbols.fresh("n", 0, limit) for limit in limits]
         self.bind(x, fresh)
-        return fresh
+        rest = iter(fresh)
+        return tuple(next(rest) if d is None else d for d in dims)
 
     def bind(self, x: Value, symbols: Sequence[Expr]) -> None:
         """Give symbols their run-time values from an integer vector."""
@@ -257,7 +266,7 @@ class Builder:
         return self._symbolic(x) if x.is_symbolic and x.array is None else self._constant(x)
 
     @contextmanager
-    def into(self, scope: Scope) -> Iterator[Scope]:
+    def into(self, scope: Scope) -> Generator[Scope]:
         """Append to the block of ``scope`` inside the ``with``: the body of a control operator."""
         self.scopes.append(scope)
         try:
@@ -309,8 +318,8 @@ def _specs(operand: Operand) -> Any:
 
 
 def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(cast(list[Any], value)) if isinstance(value, list) else value
 
 
-def _limit(value: Expr | None) -> int | None:
+def _limit(value: Expr | int | None) -> int | None:
     return None if value is None else bounds(value)[1]

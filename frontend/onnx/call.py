@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.view import Graph, Node, Tensor
@@ -91,9 +91,10 @@ class Call:
         if name not in self.node.attrs:
             return default
         value: Any = self.node.attrs[name]
-        if not isinstance(value, tuple) or not all(isinstance(v, kind) for v in value):
-            self._mistyped(name, value)
-        return value
+        items = cast(tuple[Any, ...], value) if isinstance(value, tuple) else None
+        if items is None or not all(isinstance(item, kind) for item in items):
+            self._mistyped(name, cast(object, value))
+        return items
 
     def _required(self, name: str, kind: type[T]) -> T:
         value = self.node.attrs.get(name)

@@ -1,35 +1,38 @@
 """What known contents make of an operator: numbers in numpy, sizes as expressions.
 
 This is what lets an exporter's Shape, Gather, Concat, Reshape chains vanish: they are computed
-here, while the graph is read, and leave no operator behind.
+here, while the graph is read, and leave no operator behind. Where only some elements of a small
+integer tensor are known, the operator stays and its result carries those as ``hints``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from tapeout.frontend.onnx.known_exprs import FUNCTIONS, Element
 from tapeout.frontend.onnx.value import Array, Value, known, symbolic
 from tapeout.ir.dtypes import DType, boolean
-from tapeout.ir.expr import Expr, as_expr, is_at_least, maximum, minimum
+from tapeout.ir.expr import Expr
 from tapeout.ir.op import NNOp, as_tuple
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.views import ConcatOp, ExpandOp, ReshapeOp, SliceOp, TransposeOp
-from tapeout.ir.shapes import never_equal
 from tapeout.ir.types import Spec
 
 FOLDED_ELEMENTS = 65_536
 """Larger tensors are left to passes: folding them would copy mapped weights."""
 
-SYMBOLIC_ELEMENTS = 4_096
+SYMBOLIC_ELEMENTS = 1_024
 """Larger tensors of sizes are no shape arithmetic."""
 
-Operand = Value | Sequence[Value] | None
+Operand: TypeAlias = Value | Sequence[Value] | None
 
-_MOVES: frozenset[str] = frozenset(
-    op.name for op in (ReshapeOp, TransposeOp, ExpandOp, SliceOp, ConcatOp)
-) | {"nn.gather"}
+_MOVES: frozenset[type[NNOp]] = frozenset(
+    (ReshapeOp, TransposeOp, ExpandOp, SliceOp, ConcatOp, GatherOp)
+)
+_SUMS: Mapping[str, np.ufunc] = {"sum": np.add, "prod": np.multiply}
 
 
 def fold(
@@ -44,133 +47,95 @@ def fold(
     if numbers is None or any(s is None or s > FOLDED_ELEMENTS for s in sizes):
         return None
     if any(v.is_symbolic for v in values):
-        return _fold_symbolic(op, operands, numbers, results)
-    if not hasattr(op, "reference") or any(_size(v) > FOLDED_ELEMENTS for v in values):
+        made = _expressions(op, operands, numbers, results[0].dtype, _content)
+        return None if made is None else _complete(made, results[0].dtype)
+    if any(_content(v).size > FOLDED_ELEMENTS for v in values):
         return None
-    arrays = [_arrays(operand, lambda v: v.content) for operand in operands]
-    made = as_tuple(op.reference(*arrays, **numbers))
-    return tuple(known(np.asarray(m)) for m in made)
+    arrays = as_tuple(op.reference(*_arrays(operands, _content), **numbers))
+    return tuple(known(np.asarray(a)) for a in arrays)
 
 
-def _fold_symbolic(
-    op: type[NNOp], operands: Sequence[Operand], attrs: Mapping[str, Any], results: Sequence[Spec]
-) -> tuple[Value, ...] | None:
-    if any(_size(v) > SYMBOLIC_ELEMENTS for v in _flat(operands)):
+def hints(
+    op: type[NNOp], operands: Sequence[Operand], attrs: Mapping[str, Any], result: Spec
+) -> Array | None:
+    """Those elements of a small integer result that are known, as expressions among Nones."""
+    values = _flat(operands)
+    if all(v.content is None and v.hints is None for v in values):
         return None
-    dtype = results[0].dtype
-    if op is MapOp:
-        group = operands[0]
-        assert isinstance(group, Sequence), "nn.map takes one group of operands"
-        made = _map(attrs["fn"], [v.content for v in group if v.content is not None], dtype)
-    elif op is ReduceOp:
-        made = _reduce(operands, attrs)
-    elif op is ConvertOp:
-        (value,) = _flat(operands)
-        made = value.content if dtype.is_integer else None
-    elif op.name in _MOVES and hasattr(op, "reference"):
-        made = _move(op, operands, attrs)
-    else:
+    numbers = _constant_attrs(attrs)
+    if numbers is None or any(_count(v.spec) is None for v in (*values, Value(result))):
         return None
-    return None if made is None else (symbolic(np.asarray(made, object), dtype),)
-
-
-def _move(op: type[NNOp], operands: Sequence[Operand], attrs: Mapping[str, Any]) -> Array | None:
-    """Apply the reference to ``object`` arrays; indices of a gather must be numbers."""
-    if op.name == "nn.gather" and any(v.is_symbolic for v in _flat(operands[1:])):
+    made = _expressions(op, operands, numbers, result.dtype, _hinted)
+    if made is None or all(e is None for e in made.reshape(-1)):
         return None
-    return op.reference(*(_arrays(o, lambda v: v.content) for o in operands), **attrs)
-
-
-def _reduce(operands: Sequence[Operand], attrs: Mapping[str, Any]) -> Array | None:
-    (value,) = _flat(operands)
-    combine = {"sum": np.add, "prod": np.multiply}.get(attrs["fn"])
-    if combine is None or value.content is None:
-        return None
-    axes, keep = tuple(attrs["axes"]), attrs.get("keepdims", False)
-    return np.asarray(combine.reduce(value.content, axis=axes, keepdims=keep), object)
-
-
-def _map(fn: str, contents: Sequence[Array], dtype: DType) -> Array | None:
-    compute = _SCALARS.get(fn)
-    if compute is None or not (dtype.is_integer or dtype is boolean):
-        return None
-    wide = np.broadcast_arrays(*contents)
-    out = np.empty(wide[0].shape, object)
-    for index in np.ndindex(out.shape):
-        made = compute(*(_element(w[index]) for w in wide))
-        if made is None:
-            return None
-        out[index] = made
+    out = np.empty(made.shape, object)
+    for index in np.ndindex(made.shape):
+        out[index] = _element(made[index])
     return out
 
 
-def _element(value: Any) -> Expr:
-    return value if isinstance(value, Expr) else as_expr(int(value))
+def _expressions(
+    op: type[NNOp],
+    operands: Sequence[Operand],
+    attrs: Mapping[str, Any],
+    dtype: DType,
+    read: Callable[[Value], Array],
+) -> Array | None:
+    """The result as an ``object`` array of expressions, None for an element that is not known."""
+    values = _flat(operands)
+    if not all(t.is_integer or t is boolean for t in (dtype, *(v.dtype for v in values))):
+        return None
+    if any(_count(v.spec) is None for v in values):
+        return None
+    arrays = _arrays(operands, read)
+    if op is MapOp:
+        return _map(attrs["fn"], arrays[0])
+    if op is ReduceOp and attrs["fn"] in _SUMS and None not in arrays[0]:
+        reduce = _SUMS[attrs["fn"]].reduce
+        return np.asarray(reduce(arrays[0], axis=attrs["axes"], keepdims=attrs["keepdims"]), object)
+    if op is ConvertOp and dtype.is_integer:
+        return arrays[0]
+    if op is GatherOp and arrays[1].dtype == object:
+        return None
+    return np.asarray(op.reference(*arrays, **attrs), object) if op in _MOVES else None
 
 
-def _divide(a: Expr, b: Expr) -> Expr | None:
-    """Division toward zero, when it is the floor."""
-    return a // b if is_at_least(a, 0) and is_at_least(b, 1) else None
+def _map(fn: str, operands: Sequence[Array]) -> Array | None:
+    compute = FUNCTIONS.get(fn)
+    if compute is None:
+        return None
+    wide = np.broadcast_arrays(*operands)
+    out = np.empty(wide[0].shape, object)
+    for index in np.ndindex(out.shape):
+        out[index] = compute(*(_element(w[index]) for w in wide))
+    return out
 
 
-def _modulo(a: Expr, b: Expr) -> Expr | None:
-    return a % b if is_at_least(b, 1) else None
+def _complete(made: Array, dtype: DType) -> tuple[Value, ...] | None:
+    return None if any(e is None for e in made.reshape(-1)) else (symbolic(made, dtype),)
 
 
-def _truncated_modulo(a: Expr, b: Expr) -> Expr | None:
-    return a % b if is_at_least(a, 0) and is_at_least(b, 1) else None
+def _element(value: Any) -> Element:
+    return value if value is None or isinstance(value, Expr) else Expr({(): int(value)})
 
 
-def _absolute(a: Expr) -> Expr | None:
-    return a if is_at_least(a, 0) else (-a if is_at_least(-a, 0) else None)
+def _content(value: Value) -> Array:
+    assert value.content is not None, "only asked of known values"
+    return value.content
 
 
-def _sign(a: Expr) -> Expr | None:
-    return as_expr(1) if is_at_least(a, 1) else (as_expr(-1) if is_at_least(-a, 1) else None)
+def _hinted(value: Value) -> Array:
+    if value.content is not None:
+        return value.content
+    if value.hints is not None:
+        return value.hints
+    return np.full([int(d) for d in value.dims], None, object)
 
 
-def _truth(value: bool | None) -> Expr | None:
-    return None if value is None else as_expr(int(value))
-
-
-def _equal(a: Expr, b: Expr) -> bool | None:
-    return True if a == b else (False if never_equal(a, b) else None)
-
-
-def _less(a: Expr, b: Expr) -> bool | None:
-    return True if is_at_least(b - a, 1) else (False if is_at_least(a - b, 0) else None)
-
-
-def _not(value: bool | None) -> bool | None:
-    return None if value is None else not value
-
-
-def _where(c: Expr, a: Expr, b: Expr) -> Expr | None:
-    if a == b:
-        return a
-    return None if c.constant is None else (a if c.constant else b)
-
-
-_SCALARS: Mapping[str, Callable[..., Expr | None]] = {
-    "neg": lambda a: -a,
-    "abs": _absolute,
-    "sign": _sign,
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "div": _divide,
-    "floor_mod": _modulo,
-    "trunc_mod": _truncated_modulo,
-    "min": lambda a, b: minimum(a, b),
-    "max": lambda a, b: maximum(a, b),
-    "eq": lambda a, b: _truth(_equal(a, b)),
-    "ne": lambda a, b: _truth(_not(_equal(a, b))),
-    "lt": lambda a, b: _truth(_less(a, b)),
-    "ge": lambda a, b: _truth(_not(_less(a, b))),
-    "gt": lambda a, b: _truth(_less(b, a)),
-    "le": lambda a, b: _truth(_not(_less(b, a))),
-    "where": _where,
-}
+def _count(spec: Spec) -> int | None:
+    """The number of elements when it is small enough for shape arithmetic."""
+    size = spec.size.constant
+    return size if size is not None and size <= SYMBOLIC_ELEMENTS else None
 
 
 def _flat(operands: Sequence[Operand]) -> list[Value]:
@@ -183,32 +148,26 @@ def _flat(operands: Sequence[Operand]) -> list[Value]:
     return found
 
 
-def _arrays(operand: Operand, read: Callable[[Value], Array | None]) -> Any:
-    if operand is None:
-        return None
-    if isinstance(operand, Value):
-        return read(operand)
-    return tuple(read(v) for v in operand)
+def _arrays(operands: Sequence[Operand], read: Callable[[Value], Array]) -> list[Any]:
+    """Operand groups as ``reference`` takes them."""
+    made: list[Any] = []
+    for operand in operands:
+        if operand is None or isinstance(operand, Value):
+            made.append(None if operand is None else read(operand))
+        else:
+            made.append(tuple(read(v) for v in operand))
+    return made
 
 
 def _constant_attrs(attrs: Mapping[str, Any]) -> dict[str, Any] | None:
     """Attributes with every expression as a number, or None when one is not."""
-
-    def number(value: Any) -> Any:
-        if isinstance(value, Expr):
-            return value.constant
-        if isinstance(value, (tuple, list)):
-            return tuple(number(v) for v in value)
-        return value
-
-    made = {name: number(value) for name, value in attrs.items()}
-    lost = any(
-        v is not None and (made[n] is None or (isinstance(made[n], tuple) and None in made[n]))
-        for n, v in attrs.items()
-    )
-    return None if lost else made
-
-
-def _size(value: Value) -> int:
-    assert value.content is not None, "only asked of known values"
-    return value.content.size
+    made: dict[str, Any] = {}
+    for name, value in attrs.items():
+        if isinstance(value, tuple):
+            items = cast(tuple[Any, ...], value)
+            made[name] = tuple(i.constant if isinstance(i, Expr) else i for i in items)
+            if None in made[name]:
+                return None
+        else:
+            made[name] = value
+    return made

@@ -76,8 +76,8 @@ class Repeat:
                 break
             made = self.body(b.scalar(step, i64), going, carried)
             carried = made[1 : len(carried) + 1]
-            slices.append(self._tensors(made[len(carried) + 1 :]))
-            going = self._tensors(made[:1])[0]
+            slices.append(self.tensors(made[len(carried) + 1 :]))
+            going = self.tensors(made[:1])[0]
         else:
             if limit > UNROLLED:
                 return None
@@ -89,7 +89,8 @@ class Repeat:
         ]
         return [*carried, *stacked]
 
-    def _tensors(self, values: Sequence[AnyValue]) -> list[Value]:
+    def tensors(self, values: Sequence[AnyValue]) -> list[Value]:
+        """The values, which must be tensors; E0402."""
         found = [v for v in values if isinstance(v, Value)]
         if len(found) < len(values):
             self.node.refuse("a sequence cannot be stacked or be a condition")
@@ -128,7 +129,7 @@ class _Trial:
             b.bind(b.reshape(Value(spec(step), ssa=step), [1]), [self.step])
             counter.ssa = step
             made = loop.body(counter, self.going, [Value(spec(r), ssa=r) for r in rest])
-            self.results = loop._tensors(made)
+            self.results = loop.tensors(made)
 
     def carried_specs(self) -> list[Spec]:
         """The types to carry: as given, with a new symbol where the body returns another size."""

@@ -21,13 +21,16 @@ Array: TypeAlias = np.ndarray[Any, Any]
 class Value:
     """One tensor: what is known of it, and the SSA value where an operator made it.
 
-    ``content`` is None when only the run decides it. ``label`` is the file's name of a weight.
+    ``content`` is None when only the run decides it; ``hints`` may then hold those elements of a
+    small integer tensor that are known, as expressions among Nones. ``label`` is the file's name
+    of a weight.
     """
 
     spec: Spec
     content: Array | None = None
     ssa: SSAValue | None = None
     label: str = ""
+    hints: Array | None = None
 
     @property
     def dims(self) -> tuple[Expr, ...]:

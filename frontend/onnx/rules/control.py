@@ -10,13 +10,13 @@ from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.repeat import Repeat, constant_condition, declared
 from tapeout.frontend.onnx.value import AnyValue, Items, Value
-from tapeout.frontend.onnx.view import Graph, TensorType
-from tapeout.ir import types
+from tapeout.frontend.onnx.view import Graph
+from tapeout.frontend.onnx.view import TensorType as DeclaredType
 from tapeout.ir.dtypes import boolean
 from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.structure import IfOp
 from tapeout.ir.shapes import check_axis
-from tapeout.ir.types import Spec, spec
+from tapeout.ir.types import Spec, TensorType, spec
 
 
 @rule("If", containers=True)
@@ -37,8 +37,8 @@ def if_(b: Builder, node: Call, condition: Value) -> tuple[AnyValue, ...]:
         raise b.not_known(node, "a condition whose branches differ in form", condition)
     for scope, values in zip(scopes, flat, strict=True):
         end_branch(b, scope, values, specs)
-    regions = [Region(scope.block) for scope in scopes]
-    op = IfOp(b.ssa(condition), *regions, [types.TensorType(s) for s in specs])
+    then, otherwise = (Region(scope.block) for scope in scopes)
+    op = IfOp(b.ssa(condition), then, otherwise, [TensorType(s) for s in specs])
     b.append(op)
     return _like(results[0], [Value(spec(r), ssa=r) for r in op.results])
 
@@ -147,7 +147,7 @@ def _declared(b: Builder, body: Graph, values: list[AnyValue]) -> list[AnyValue]
     """A body's results with the numbers it declares for sizes that data decides."""
     made: list[AnyValue] = []
     for info, value in zip(body.outputs, values, strict=True):
-        if isinstance(value, Value) and isinstance(info.type, TensorType):
+        if isinstance(value, Value) and isinstance(info.type, DeclaredType):
             made.append(b.reshape(value, declared(value, info.type.shape)))
         else:
             made.append(value)

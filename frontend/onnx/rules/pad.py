@@ -38,9 +38,9 @@ def pad(
     known = b.exprs(pads)
     if known is not None:
         return _padded(b, node, x, _halves(node, x, known, along), fill)
-    grown = _halves(node, x, b.dims_from(b.map("max", pads, 0)), along)
-    cut = _halves(node, x, b.dims_from(b.map("max", b.map("neg", pads), 0)), along)
-    return _grown(b, node, _cut(b, x, *cut), *grown, fill)
+    low, high = _halves(node, x, b.dims_from(b.map("max", pads, 0)), along)
+    less = _halves(node, x, b.dims_from(b.map("max", b.map("neg", pads), 0)), along)
+    return _grown(b, node, _cut(b, x, *less), low, high, fill)
 
 
 @rule("CenterCropPad")
@@ -75,9 +75,9 @@ def _padded(
     pads: tuple[list[Expr], list[Expr]],
     value: Value | None,
 ) -> Value:
-    cut = [[maximum(-p, 0) for p in side] for side in pads]
-    grown = [[maximum(p, 0) for p in side] for side in pads]
-    return _grown(b, node, _cut(b, x, *cut), *grown, value)
+    less_low, less_high = ([maximum(-p, 0) for p in side] for side in pads)
+    low, high = ([maximum(p, 0) for p in side] for side in pads)
+    return _grown(b, node, _cut(b, x, less_low, less_high), low, high, value)
 
 
 def _cut(b: Builder, x: Value, low: Sequence[Expr], high: Sequence[Expr]) -> Value:

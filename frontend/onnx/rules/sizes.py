@@ -62,8 +62,10 @@ def range_(b: Builder, node: Call, start: Value, limit: Value, delta: Value) -> 
     count = _known_count(b, node, start, limit, delta)
     if count is None:
         (count,) = b.dims_from(b.reshape(_count(b, start, limit, delta), [1]))
-    steps = b.map("mul", b.iota([count], 0, start.dtype), delta)
-    return b.map("add", steps, start)
+    steps = b.iota([count], 0, start.dtype)
+    if delta.array is None or delta.array != 1:
+        steps = b.map("mul", steps, delta)
+    return steps if start.array is not None and start.array == 0 else b.map("add", steps, start)
 
 
 def _known_count(
@@ -78,7 +80,9 @@ def _known_count(
         assert start.array is not None, "sizes are integers"
         assert limit.array is not None, "sizes are integers"
         return max(0, math.ceil((float(limit.array) - float(start.array)) / step))
-    (first,), (last,) = b.exprs(start) or (), b.exprs(limit) or ()
+    ends = b.exprs(b.concat([b.reshape(start, [1]), b.reshape(limit, [1])], 0))
+    assert ends is not None, "both are known"
+    first, last = ends
     span = ceildiv(last - first, step) if step > 0 else ceildiv(first - last, -step)
     return span if is_at_least(span, 0) else maximum(span, 0)
 

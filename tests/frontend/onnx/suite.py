@@ -1,6 +1,6 @@
 """ONNX's own backend cases through the backend: passed, failed and opted out, by group.
 
-    python tests/frontend/onnx/suite.py [--engine evaluator|compiled] [--only REGEX] [--jobs N]
+    python tests/frontend/onnx/suite.py [--engine evaluator|any-sizes|compiled] [--only REGEX] [--jobs N]
                                         [--list failed|optout|passed] [--kind node,simple,...]
 
 ``evaluator`` runs the imported module in numpy and judges the importer alone; ``compiled`` runs
@@ -14,7 +14,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,9 +61,29 @@ class EvaluatorBackend(TapeoutBackend):
     engine = staticmethod(evaluator)
 
 
-BACKENDS = {"evaluator": EvaluatorBackend, "compiled": TapeoutBackend}
+def evaluator_with_any_sizes(model: onnx.ModelProto) -> Program:
+    """As :func:`evaluator`, every size of every input a symbol of its own."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for info in made.graph.input:
+        for i, dim in enumerate(info.type.tensor_type.shape.dim):
+            if dim.dim_value > 0:
+                dim.dim_param = f"{info.name}_{i}"
+    return evaluator(made)
+
+
+class AnySizesBackend(TapeoutBackend):
+    """The evaluator over models whose sizes are all symbols."""
+
+    engine = staticmethod(evaluator_with_any_sizes)
+
+
+BACKENDS = {
+    "evaluator": EvaluatorBackend,
+    "any-sizes": AnySizesBackend,
+    "compiled": TapeoutBackend,
+}
 CASES: list[TestCase] = []
-BACKEND: type[TapeoutBackend] = TapeoutBackend
 
 
 def group(case: TestCase) -> str:
@@ -73,6 +93,7 @@ def group(case: TestCase) -> str:
     name = case.name.removeprefix("test_")
     if name.endswith("_expanded") or "_expanded_" in name:
         return "expanded"
+    assert case.model is not None, "node cases hold their model"
     ops = [n.op_type for n in case.model.graph.node]
     return ops[-1] if ops else "none"
 
@@ -80,11 +101,11 @@ def group(case: TestCase) -> str:
 def load(case: TestCase) -> tuple[onnx.ModelProto, Data]:
     """The model and data of a case, in memory or in the package's data folder."""
     if case.model is not None:
-        return case.model, [tuple(map(_plain, data)) for data in case.data_sets]
+        sets: Any = case.data_sets
+        return case.model, [(_plain(inputs), _plain(outputs)) for inputs, outputs in sets]
     if case.model_dir is None:
         return _light(case)
-    model = onnx.load(f"{case.model_dir}/model.onnx")
-    return model, list(_stored(model, case.model_dir))
+    return _model(Path(case.model_dir) / "model.onnx"), list(_stored(case.model_dir))
 
 
 def _plain(values: Sequence[Any]) -> list[Any]:
@@ -95,8 +116,9 @@ def _plain(values: Sequence[Any]) -> list[Any]:
 
 def _light(case: TestCase) -> tuple[onnx.ModelProto, Data]:
     """A model of the ``light`` folder with its stored outputs, inputs as in ONNX's runner."""
+    assert case.url is not None, "light models have an address inside the package"
     path = Path(onnx.__file__).parent.parent / case.url
-    model = onnx.load(path)
+    model = _model(path)
     held = {tensor.name for tensor in model.graph.initializer}
     infos = [info for info in model.graph.input if info.name not in held]
     inputs = [Runner.generate_dummy_data(i, seed=0, name=case.model_name) for i in infos]
@@ -104,27 +126,32 @@ def _light(case: TestCase) -> tuple[onnx.ModelProto, Data]:
     return model, [(inputs, [_tensor(p) for p in stored])]
 
 
+def _model(path: Path) -> onnx.ModelProto:
+    return onnx.ModelProto.FromString(path.read_bytes())
+
+
 def _tensor(path: Path) -> Any:
     return numpy_helper.to_array(onnx.TensorProto.FromString(path.read_bytes()))
 
 
-def _stored(model: onnx.ModelProto, folder: str):
+def _stored(folder: str) -> Iterator[tuple[list[Any], list[Any]]]:
     for data in sorted(Path(folder).glob("test_data_set_*")):
 
-        def read(prefix: str, data: Path = data):
+        def read(prefix: str, data: Path = data) -> list[Any]:
             paths = sorted(data.glob(f"{prefix}_*.pb"), key=lambda p: int(p.stem.split("_")[1]))
             return [_tensor(p) for p in paths]
 
         yield read("input"), read("output")
 
 
-def run(index: int) -> Outcome:
-    """Run one case."""
+def run(chosen: tuple[str, int]) -> Outcome:
+    """Run one case, given by engine and place in ``CASES``."""
+    engine, index = chosen
     case = CASES[index]
     name = group(case)
     try:
         model, data = load(case)
-        prepared = BACKEND.prepare(model, "CPU")
+        prepared = BACKENDS[engine].prepare(model, "CPU")
         for inputs, outputs in data:
             results = prepared.run(inputs)
             Runner.assert_similar_outputs(outputs, results, case.rtol, case.atol)
@@ -162,18 +189,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def outcomes_of(options: argparse.Namespace) -> list[Outcome]:
     """Run all chosen cases in worker processes that share the loaded cases."""
-    global BACKEND
     warnings.simplefilter("ignore")
-    BACKEND = BACKENDS[options.engine]
     for kind in options.kind.split(","):
         CASES.extend(load_model_tests(kind=kind))
     chosen = [
-        i
+        (options.engine, i)
         for i, case in enumerate(CASES)
         if re.search(options.only, case.name) and re.search(options.group, group(case))
     ]
     if options.jobs == 1:
-        return [run(i) for i in chosen]
+        return [run(c) for c in chosen]
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         return pool.map(run, chosen, chunksize=8)
 
