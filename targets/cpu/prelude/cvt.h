@@ -25,48 +25,48 @@ TO_FN v_u32 to_low_u32(v_i32 x) { return (v_u32)x; }
 
 #define TO_CVT(S, T, expression) \
   TO_FN v_##T v_cvt_##S##_##T(v_##S x) { return expression; }
-#define TO_CVT_LOW(S, hub)            \
-  TO_CVT(S, i8, to_low_i8(hub))       \
-  TO_CVT(S, u8, to_low_u8(hub))       \
-  TO_CVT(S, i16, to_low_i16(hub))     \
-  TO_CVT(S, u16, to_low_u16(hub))     \
+#define TO_CVT_LOW(S, hub)        \
+  TO_CVT(S, i8, to_low_i8(hub))   \
+  TO_CVT(S, u8, to_low_u8(hub))   \
+  TO_CVT(S, i16, to_low_i16(hub)) \
+  TO_CVT(S, u16, to_low_u16(hub)) \
   TO_CVT(S, i32, to_low_i32(hub))
-#define TO_CVT_FROM_SMALL(S)                          \
-  TO_CVT_LOW(S, to_hub_##S(x))                        \
-  TO_CVT(S, u32, (v_u32)to_hub_##S(x))                \
-  TO_CVT(S, i64, TO_STEP(to_hub_##S(x), i64))         \
-  TO_CVT(S, u64, (v_u64)TO_STEP(to_hub_##S(x), i64))  \
-  TO_CVT(S, f32, TO_STEP(to_hub_##S(x), f32))         \
+#define TO_CVT_FROM_SMALL(S)                         \
+  TO_CVT_LOW(S, to_hub_##S(x))                       \
+  TO_CVT(S, u32, (v_u32)to_hub_##S(x))               \
+  TO_CVT(S, i64, TO_STEP(to_hub_##S(x), i64))        \
+  TO_CVT(S, u64, (v_u64)TO_STEP(to_hub_##S(x), i64)) \
+  TO_CVT(S, f32, TO_STEP(to_hub_##S(x), f32))        \
   TO_CVT(S, f64, TO_STEP(to_hub_##S(x), f64))
 TO_CVT_FROM_SMALL(i8)
 TO_CVT_FROM_SMALL(u8)
 TO_CVT_FROM_SMALL(i16)
 TO_CVT_FROM_SMALL(u16)
 
-#define TO_CVT_FROM_32(S)                  \
-  TO_CVT_LOW(S, (v_i32)x)                  \
-  TO_CVT(S, u32, (v_u32)x)                 \
-  TO_CVT(S, i64, (v_i64)TO_STEP(x, i64))   \
-  TO_CVT(S, u64, (v_u64)TO_STEP(x, i64))   \
-  TO_CVT(S, f32, TO_STEP(x, f32))          \
+#define TO_CVT_FROM_32(S)                \
+  TO_CVT_LOW(S, (v_i32)x)                \
+  TO_CVT(S, u32, (v_u32)x)               \
+  TO_CVT(S, i64, (v_i64)TO_STEP(x, i64)) \
+  TO_CVT(S, u64, (v_u64)TO_STEP(x, i64)) \
+  TO_CVT(S, f32, TO_STEP(x, f32))        \
   TO_CVT(S, f64, TO_STEP(x, f64))
 TO_CVT_FROM_32(i32)
 TO_CVT_FROM_32(u32)
 
-#define TO_CVT_FROM_64(S)                          \
-  TO_CVT_LOW(S, TO_STEP((v_i64)x, i32))            \
-  TO_CVT(S, u32, (v_u32)TO_STEP((v_i64)x, i32))    \
-  TO_CVT(S, i64, (v_i64)x)                         \
-  TO_CVT(S, u64, (v_u64)x)                         \
-  TO_CVT(S, f32, TO_STEP(x, f32))                  \
+#define TO_CVT_FROM_64(S)                       \
+  TO_CVT_LOW(S, TO_STEP((v_i64)x, i32))         \
+  TO_CVT(S, u32, (v_u32)TO_STEP((v_i64)x, i32)) \
+  TO_CVT(S, i64, (v_i64)x)                      \
+  TO_CVT(S, u64, (v_u64)x)                      \
+  TO_CVT(S, f32, TO_STEP(x, f32))               \
   TO_CVT(S, f64, TO_STEP(x, f64))
 TO_CVT_FROM_64(i64)
 TO_CVT_FROM_64(u64)
 
-#define TO_CVT_FROM_FLOAT(S)                          \
-  TO_CVT_LOW(S, TO_STEP(x, i32))                      \
-  TO_CVT(S, u32, TO_STEP(TO_STEP(x, i64), u32))       \
-  TO_CVT(S, i64, TO_STEP(x, i64))                     \
+#define TO_CVT_FROM_FLOAT(S)                    \
+  TO_CVT_LOW(S, TO_STEP(x, i32))                \
+  TO_CVT(S, u32, TO_STEP(TO_STEP(x, i64), u32)) \
+  TO_CVT(S, i64, TO_STEP(x, i64))               \
   TO_CVT(S, u64, TO_STEP(x, u64))
 TO_CVT_FROM_FLOAT(f32)
 TO_CVT_FROM_FLOAT(f64)
@@ -80,14 +80,14 @@ TO_CVT(f64, f64, x)
 TO_ALL(TO_CVT_BOOL)
 
 /* Clamped to T's range; from f32 after rounding to nearest even, NaN as the lowest value. */
-#define TO_SATURATE(T, low, high)                                                      \
-  TO_FN v_##T v_sat_i32_##T(v_i32 x) {                                                 \
-    x = v_max_i32(v_min_i32(x, v_splat_i32(high)), v_splat_i32(low));                  \
-    return to_low_##T(x);                                                              \
-  }                                                                                    \
-  TO_FN v_##T v_sat_f32_##T(v_f32 x) {                                                 \
-    x = v_fastmin_f32(v_fastmax_f32(x, v_splat_f32(low)), v_splat_f32(high));          \
-    return to_low_##T(TO_STEP(v_round_f32(x), i32));                                   \
+#define TO_SATURATE(T, low, high)                                             \
+  TO_FN v_##T v_sat_i32_##T(v_i32 x) {                                        \
+    x = v_max_i32(v_min_i32(x, v_splat_i32(high)), v_splat_i32(low));         \
+    return to_low_##T(x);                                                     \
+  }                                                                           \
+  TO_FN v_##T v_sat_f32_##T(v_f32 x) {                                        \
+    x = v_fastmin_f32(v_fastmax_f32(x, v_splat_f32(low)), v_splat_f32(high)); \
+    return to_low_##T(TO_STEP(v_round_f32(x), i32));                          \
   }
 TO_SATURATE(i8, -128, 127)
 TO_SATURATE(u8, 0, 255)

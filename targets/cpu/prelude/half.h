@@ -106,7 +106,7 @@ TO_FN v_u16 to_f16_f32(v_f32 x) {
     v_i32 wide = (v_i32)to_widen_bits(magnitude, mantissa, bias);                              \
     if (over != nan) wide = v_blend_i32(magnitude == over, v_splat_i32(0x7F800000), wide);     \
     wide = v_blend_i32(magnitude > (over != nan ? over : top), v_splat_i32(0x7FC00000), wide); \
-    return (v_f32)((v_u32)wide | ((v_u32)bits & 0x80) << 24);                                               \
+    return (v_f32)((v_u32)wide | ((v_u32)bits & 0x80) << 24);                                  \
   }                                                                                            \
   TO_FN v_u8 to_##F##_f32_with(v_f32 x, int beyond) {                                          \
     v_i32 bits = to_round_bits(v_abs_f32(x), mantissa, bias);                                  \
@@ -119,47 +119,56 @@ TO_FN v_u16 to_f16_f32(v_f32 x) {
 TO_FLOAT8(f8e4m3fn, 3, 7, 0x7E, 0x7F, 0x7F)
 TO_FLOAT8(f8e5m2, 2, 15, 0x7B, 0x7C, 0x7E)
 
-#define TO_FLOAT8_FNUZ(F, mantissa, bias)                                                      \
-  TO_FN v_f32 to_f32_##F(v_u8 x) {                                                             \
-    v_i32 bits = to_widen_u8(x);                                                               \
-    v_i32 wide = (v_i32)to_widen_bits(bits & 0x7F, mantissa, bias);                            \
-    wide |= (v_i32)(((v_u32)bits & 0x80) << 24);                                               \
-    return (v_f32)v_blend_i32(bits == 0x80, v_splat_i32(0x7FC00000 | INT32_MIN), wide);        \
-  }                                                                                            \
-  TO_FN v_u8 to_##F##_f32_with(v_f32 x, int saturate) {                                        \
-    v_i32 bits = to_round_bits(v_abs_f32(x), mantissa, bias);                                  \
-    v_i32 nan = x != x, sign = ((v_i32)x >> 24) & 0x80 & (bits != 0);                          \
-    if (saturate)                                                                              \
-      bits = v_blend_i32(bits > 0x7F, v_splat_i32(0x7F), bits);                                \
-    else                                                                                       \
-      nan |= bits > 0x7F;                                                                      \
-    return to_narrow_u8(v_blend_i32(nan, v_splat_i32(0x80), bits | sign));                     \
-  }                                                                                            \
-  TO_FN v_u8 to_##F##_f32(v_f32 x) { return to_##F##_f32_with(x, 0); }                         \
+#define TO_FLOAT8_FNUZ(F, mantissa, bias)                                               \
+  TO_FN v_f32 to_f32_##F(v_u8 x) {                                                      \
+    v_i32 bits = to_widen_u8(x);                                                        \
+    v_i32 wide = (v_i32)to_widen_bits(bits & 0x7F, mantissa, bias);                     \
+    wide |= (v_i32)(((v_u32)bits & 0x80) << 24);                                        \
+    return (v_f32)v_blend_i32(bits == 0x80, v_splat_i32(0x7FC00000 | INT32_MIN), wide); \
+  }                                                                                     \
+  TO_FN v_u8 to_##F##_f32_with(v_f32 x, int saturate) {                                 \
+    v_i32 bits = to_round_bits(v_abs_f32(x), mantissa, bias);                           \
+    v_i32 nan = x != x, sign = ((v_i32)x >> 24) & 0x80 & (bits != 0);                   \
+    if (saturate)                                                                       \
+      bits = v_blend_i32(bits > 0x7F, v_splat_i32(0x7F), bits);                         \
+    else                                                                                \
+      nan |= bits > 0x7F;                                                               \
+    return to_narrow_u8(v_blend_i32(nan, v_splat_i32(0x80), bits | sign));              \
+  }                                                                                     \
+  TO_FN v_u8 to_##F##_f32(v_f32 x) { return to_##F##_f32_with(x, 0); }                  \
   TO_FN v_u8 to_sat_##F##_f32(v_f32 x) { return to_##F##_f32_with(x, 1); }
 TO_FLOAT8_FNUZ(f8e4m3fnuz, 3, 8)
 TO_FLOAT8_FNUZ(f8e5m2fnuz, 2, 16)
 
-/* F from memory as f32 and back, whole, first n lanes, lane-strided, and one alone. */
-#define TO_STORAGE(F, U)                                                                       \
-  TO_FN v_f32 v_load_##F(const F *p) { return to_f32_##F(v_load_##U(p)); }                     \
-  TO_FN v_f32 v_load_n_##F(const F *p, i64 n) { return to_f32_##F(v_load_n_##U(p, n)); }       \
-  TO_FN v_f32 v_gather_##F(const F *p, i64 stride) {                                           \
-    return to_f32_##F(v_gather_##U(p, stride));                                                \
-  }                                                                                            \
+/* F from memory as f32 and back, whole, first n lanes, lane-strided; one value alone; and f32
+ * rounded to what F can hold (16-bit formats round in one way: _sat there is the plain one). */
+#define TO_STORAGE(F, U)                                                                           \
+  TO_FN v_f32 v_load_##F(const F *p) { return to_f32_##F(v_load_##U(p)); }                         \
+  TO_FN v_f32 v_load_n_##F(const F *p, i64 n) { return to_f32_##F(v_load_n_##U(p, n)); }           \
+  TO_FN v_f32 v_gather_##F(const F *p, i64 stride) {                                               \
+    return to_f32_##F(v_gather_##U(p, stride));                                                    \
+  }                                                                                                \
   TO_FN v_f32 v_gather_idx_##F(const F *p, v_i64 i) { return to_f32_##F(v_gather_idx_##U(p, i)); } \
-  TO_FN f32 s_load_##F(const F *p) { return to_f32_##F(v_splat_##U(*p))[0]; }                  \
+  TO_FN f32 s_f32_from_##F(F x) { return to_f32_##F(v_splat_##U(x))[0]; }                          \
+  TO_FN F s_##F##_from_f32(f32 x) { return to_##F##_f32(v_splat_f32(x))[0]; }                      \
+  TO_FN v_f32 v_round_to_##F(v_f32 x) { return to_f32_##F(to_##F##_f32(x)); }                      \
   TO_STORES(store, F, U, to_##F##_f32)
-#define TO_STORES(store, F, U, round)                                                          \
-  TO_FN void v_##store##_##F(F *p, v_f32 x) { v_store_##U(p, round(x)); }                      \
-  TO_FN void v_##store##_n_##F(F *p, v_f32 x, i64 n) { v_store_n_##U(p, round(x), n); }        \
-  TO_FN void v_##store##_strided_##F(F *p, i64 stride, v_f32 x) {                              \
-    v_scatter_##U(p, stride, round(x));                                                        \
-  }                                                                                            \
-  TO_FN void s_##store##_##F(F *p, f32 x) { *p = round(v_splat_f32(x))[0]; }
-TO_STORAGE(f16, u16)
-TO_STORAGE(bf16, u16)
-#define TO_STORAGE8(F) TO_STORAGE(F, u8) TO_STORES(store_sat, F, u8, to_sat_##F##_f32)
+#define TO_STORES(store, F, U, round)                                                   \
+  TO_FN void v_##store##_##F(F *p, v_f32 x) { v_store_##U(p, round(x)); }               \
+  TO_FN void v_##store##_n_##F(F *p, v_f32 x, i64 n) { v_store_n_##U(p, round(x), n); } \
+  TO_FN void v_##store##_strided_##F(F *p, i64 stride, v_f32 x) {                       \
+    v_scatter_##U(p, stride, round(x));                                                 \
+  }
+#define TO_STORAGE16(F) \
+  TO_STORAGE(F, u16)    \
+  TO_FN v_f32 v_round_to_##F##_sat(v_f32 x) { return v_round_to_##F(x); }
+TO_STORAGE16(f16)
+TO_STORAGE16(bf16)
+#define TO_STORAGE8(F)                                                                \
+  TO_STORAGE(F, u8)                                                                   \
+  TO_STORES(store_sat, F, u8, to_sat_##F##_f32)                                       \
+  TO_FN F s_##F##_from_f32_sat(f32 x) { return to_sat_##F##_f32(v_splat_f32(x))[0]; } \
+  TO_FN v_f32 v_round_to_##F##_sat(v_f32 x) { return to_f32_##F(to_sat_##F##_f32(x)); }
 TO_STORAGE8(f8e4m3fn)
 TO_STORAGE8(f8e4m3fnuz)
 TO_STORAGE8(f8e5m2)

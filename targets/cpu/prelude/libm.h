@@ -1,6 +1,6 @@
-/* Functions that go lane by lane through the C library: those too rare to vectorise, and all of f64.
- * Their last bit is the C library's, so it may differ from one system to the next (fmod and the
- * roundings are exact everywhere). Links with -lm. */
+/* Functions that go lane by lane through the C library: those too rare to vectorise, and all of
+ * f64. Their last bit is the C library's, so it may differ from one system to the next (remainders
+ * and roundings are exact everywhere). Links with -lm. */
 #ifndef TAPEOUT_LIBM_H
 #define TAPEOUT_LIBM_H
 
@@ -8,22 +8,22 @@
 
 #include "vec.h"
 
-#define TO_LIBM(T, name, call)                                                  \
-  TO_FN T s_##name##_##T(T x) { return call; }                                  \
+#define TO_LIBM(T, name, call)                 \
+  TO_FN T s_##name##_##T(T x) { return call; } \
   TO_LIBM_VECTOR(T, name)
-#define TO_LIBM_VECTOR(T, name)                                                 \
-  TO_BIG v_##T v_##name##_##T(v_##T a) {                                        \
-    lanes_##T x = {a};                                                          \
-    for (int i = 0; i < TO_LANES; i++) x.lane[i] = s_##name##_##T(x.lane[i]);   \
-    return x.v;                                                                 \
+#define TO_LIBM_VECTOR(T, name)                                               \
+  TO_BIG v_##T v_##name##_##T(v_##T a) {                                      \
+    lanes_##T x = {a};                                                        \
+    for (int i = 0; i < TO_LANES; i++) x.lane[i] = s_##name##_##T(x.lane[i]); \
+    return x.v;                                                               \
   }
-#define TO_LIBM2(T, name, body)                                                 \
-  TO_FN T s_##name##_##T(T x, T y) { body }                                     \
-  TO_BIG v_##T v_##name##_##T(v_##T a, v_##T b) {                               \
-    lanes_##T x = {a}, y = {b};                                                 \
-    for (int i = 0; i < TO_LANES; i++)                                          \
-      x.lane[i] = s_##name##_##T(x.lane[i], y.lane[i]);                         \
-    return x.v;                                                                 \
+#define TO_LIBM2(T, name, body)                         \
+  TO_FN T s_##name##_##T(T x, T y) { body }             \
+  TO_BIG v_##T v_##name##_##T(v_##T a, v_##T b) {       \
+    lanes_##T x = {a}, y = {b};                         \
+    for (int i = 0; i < TO_LANES; i++)                  \
+      x.lane[i] = s_##name##_##T(x.lane[i], y.lane[i]); \
+    return x.v;                                         \
   }
 
 TO_LIBM(f32, tan, tanf(x))
@@ -71,16 +71,18 @@ TO_LIBM(f64, mish, x * tanh(s_softplus_f64(x)))
 TO_LIBM(f64, rsqrt, 1 / sqrt(x))
 TO_FN f64 s_sqrt_f64(f64 x) { return __builtin_sqrt(x); }
 TO_FN f64 s_abs_f64(f64 x) { return __builtin_fabs(x); }
-TO_FN f64 s_fma_f64(f64 a, f64 b, f64 c) { return v_fma_f64(v_splat_f64(a), v_splat_f64(b), v_splat_f64(c))[0]; }
+TO_FN f64 s_fma_f64(f64 a, f64 b, f64 c) {
+  return v_fma_f64(v_splat_f64(a), v_splat_f64(b), v_splat_f64(c))[0];
+}
 TO_LIBM2(f64, pow, return pow(x, y);)
 
-/* Remainders: fmod has x's sign, mod has y's, as in Python; y = 0 gives NaN. Exact but for the one
- * addition that moves mod to y's side. */
-TO_LIBM2(f32, fmod, return fmodf(x, y);)
-TO_LIBM2(f64, fmod, return fmod(x, y);)
-TO_LIBM2(f32, mod, f32 r = fmodf(x, y); if (r == 0) return copysignf(0, y);
+/* Remainders: trunc_mod (fmod) has x's sign, floor_mod has y's, as in Python; y = 0 gives NaN.
+ * Exact but for the one addition that moves floor_mod to y's side. */
+TO_LIBM2(f32, trunc_mod, return fmodf(x, y);)
+TO_LIBM2(f64, trunc_mod, return fmod(x, y);)
+TO_LIBM2(f32, floor_mod, f32 r = fmodf(x, y); if (r == 0) return copysignf(0, y);
          return (r < 0) != (y < 0) ? r + y : r;)
-TO_LIBM2(f64, mod, f64 r = fmod(x, y); if (r == 0) return copysign(0, y);
+TO_LIBM2(f64, floor_mod, f64 r = fmod(x, y); if (r == 0) return copysign(0, y);
          return (r < 0) != (y < 0) ? r + y : r;)
 
 #endif

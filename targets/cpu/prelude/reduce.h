@@ -6,16 +6,16 @@
 /* to_fold_S_T: lane i gets lane i + S; what the upper lanes get is of no use. */
 #define TO_LANE_UP(i, s) ((i) + (s)) % TO_LANES
 #if TO_LANES == 16
-#define TO_FOLD_BY(s)                                                                        \
-  TO_LANE_UP(0, s), TO_LANE_UP(1, s), TO_LANE_UP(2, s), TO_LANE_UP(3, s), TO_LANE_UP(4, s),  \
-      TO_LANE_UP(5, s), TO_LANE_UP(6, s), TO_LANE_UP(7, s), TO_LANE_UP(8, s),                \
-      TO_LANE_UP(9, s), TO_LANE_UP(10, s), TO_LANE_UP(11, s), TO_LANE_UP(12, s),             \
+#define TO_FOLD_BY(s)                                                                       \
+  TO_LANE_UP(0, s), TO_LANE_UP(1, s), TO_LANE_UP(2, s), TO_LANE_UP(3, s), TO_LANE_UP(4, s), \
+      TO_LANE_UP(5, s), TO_LANE_UP(6, s), TO_LANE_UP(7, s), TO_LANE_UP(8, s),               \
+      TO_LANE_UP(9, s), TO_LANE_UP(10, s), TO_LANE_UP(11, s), TO_LANE_UP(12, s),            \
       TO_LANE_UP(13, s), TO_LANE_UP(14, s), TO_LANE_UP(15, s)
 #define TO_TREE(x, op) \
   x = op(x, TO_UP(x, 8)), x = op(x, TO_UP(x, 4)), x = op(x, TO_UP(x, 2)), x = op(x, TO_UP(x, 1))
 #elif TO_LANES == 8
-#define TO_FOLD_BY(s)                                                                        \
-  TO_LANE_UP(0, s), TO_LANE_UP(1, s), TO_LANE_UP(2, s), TO_LANE_UP(3, s), TO_LANE_UP(4, s),  \
+#define TO_FOLD_BY(s)                                                                       \
+  TO_LANE_UP(0, s), TO_LANE_UP(1, s), TO_LANE_UP(2, s), TO_LANE_UP(3, s), TO_LANE_UP(4, s), \
       TO_LANE_UP(5, s), TO_LANE_UP(6, s), TO_LANE_UP(7, s)
 #define TO_TREE(x, op) x = op(x, TO_UP(x, 4)), x = op(x, TO_UP(x, 2)), x = op(x, TO_UP(x, 1))
 #else
@@ -24,18 +24,18 @@
 #endif
 #define TO_UP(x, s) __builtin_shufflevector(x, x, TO_FOLD_BY(s))
 
-#define TO_REDUCE(T, name, op)                 \
-  TO_FN T v_h##name##_##T(v_##T x) {           \
-    TO_TREE(x, v_##op##_##T);                  \
-    return x[0];                               \
+#define TO_REDUCE(T, name, op)       \
+  TO_FN T v_h##name##_##T(v_##T x) { \
+    TO_TREE(x, v_##op##_##T);        \
+    return x[0];                     \
   }
 /* 64-bit lanes: gcc spills a shuffle of two registers, so the tree is written in scalars. */
-#define TO_REDUCE_SCALAR(T, name, op)                                           \
-  TO_FN T v_h##name##_##T(v_##T x) {                                            \
-    lanes_##T t = {x};                                                          \
-    for (int s = TO_LANES / 2; s > 0; s /= 2)                                   \
+#define TO_REDUCE_SCALAR(T, name, op)                                                 \
+  TO_FN T v_h##name##_##T(v_##T x) {                                                  \
+    lanes_##T t = {x};                                                                \
+    for (int s = TO_LANES / 2; s > 0; s /= 2)                                         \
       for (int i = 0; i < s; i++) t.lane[i] = s_##op##_##T(t.lane[i], t.lane[i + s]); \
-    return t.lane[0];                                                           \
+    return t.lane[0];                                                                 \
   }
 #define TO_FOUR(DEFINE, T) \
   DEFINE(T, sum, add) DEFINE(T, prod, mul) DEFINE(T, max, max) DEFINE(T, min, min)

@@ -89,8 +89,8 @@ TO_TAIL_LOOP(i32)
 TO_TAIL_LOOP(i64)
 #endif
 
-#define TO_TAIL(T, M, U)                                                                         \
-  TO_FN v_##T v_load_n_##T(const T *p, i64 n) { return (v_##T)to_load_n_##M(p, n); }             \
+#define TO_TAIL(T, M, U)                                                             \
+  TO_FN v_##T v_load_n_##T(const T *p, i64 n) { return (v_##T)to_load_n_##M(p, n); } \
   TO_FN void v_store_n_##T(T *p, v_##T x, i64 n) { to_store_n_##M(p, (v_##M)x, n); }
 TO_ALL(TO_TAIL)
 

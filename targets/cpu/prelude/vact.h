@@ -38,7 +38,8 @@ TO_FN v_f32 v_tanh_f32(v_f32 x) {
   return v_copysign_f32(m / (m + 2), x);
 }
 
-/* 2 ulp. log(1 + exp(x)) = max(x, 0) + log(1 + e), e = exp(-|x|); 1 + e = 2 (1 + (e - 1) / 2) from 4/3 on. */
+/* 2 ulp. log(1 + exp(x)) = max(x, 0) + log(1 + e), e = exp(-|x|); from 4/3 on, 1 + e is
+ * 2 (1 + (e - 1) / 2). */
 TO_FN v_f32 v_softplus_f32(v_f32 x) {
   v_f32 e = to_exp_down(x);
   v_i32 upper = e > 0x1.555556p-2f;
@@ -47,7 +48,8 @@ TO_FN v_f32 v_softplus_f32(v_f32 x) {
   return v_fastmax_f32(TO_C(0), x) + to_log_of(k, f);
 }
 
-/* 4 ulp for x > -87. x tanh(softplus(x)) = x m / (m + 2) with m = e (e + 2), e = exp(x); from 20 on it is x. */
+/* 4 ulp for x > -87. x tanh(softplus(x)) = x m / (m + 2) with m = e (e + 2), e = exp(x); from 20
+ * on it is x. */
 TO_FN v_f32 v_mish_f32(v_f32 x) {
   v_f32 e = v_exp_f32(v_fastmin_f32(TO_C(20), x));
   v_f32 m = v_fma_f32(e, e, e + e);

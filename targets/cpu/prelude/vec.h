@@ -63,14 +63,14 @@ typedef uint64_t u64;
 #define TO_ALL(X) TO_NARROW(X) TO_WIDE(X)
 
 /* h_T has half the lanes: for a 64-bit T it is what one register holds. */
-#define TO_TYPES(T, M, U)                                                      \
-  typedef T v_##T __attribute__((vector_size(sizeof(T) * TO_LANES)));          \
-  typedef T h_##T __attribute__((vector_size(sizeof(T) * TO_LANES / 2)));      \
-  typedef v_##T v_##T##_at __attribute__((aligned(sizeof(T)), may_alias));     \
-  typedef union {                                                              \
-    v_##T v;                                                                   \
-    h_##T h[2];                                                                \
-    T lane[TO_LANES];                                                          \
+#define TO_TYPES(T, M, U)                                                  \
+  typedef T v_##T __attribute__((vector_size(sizeof(T) * TO_LANES)));      \
+  typedef T h_##T __attribute__((vector_size(sizeof(T) * TO_LANES / 2)));  \
+  typedef v_##T v_##T##_at __attribute__((aligned(sizeof(T)), may_alias)); \
+  typedef union {                                                          \
+    v_##T v;                                                               \
+    h_##T h[2];                                                            \
+    T lane[TO_LANES];                                                      \
   } lanes_##T;
 TO_ALL(TO_TYPES)
 
@@ -79,7 +79,7 @@ TO_ALL(TO_TYPES)
 
 /* F(0), F(1), ... one per lane: an initialiser that gcc turns into shuffles or a broadcast. */
 #if TO_LANES == 16
-#define TO_EACH(F)                                                                             \
+#define TO_EACH(F)                                                                               \
   F(0), F(1), F(2), F(3), F(4), F(5), F(6), F(7), F(8), F(9), F(10), F(11), F(12), F(13), F(14), \
       F(15)
 #elif TO_LANES == 8
@@ -119,24 +119,24 @@ TO_ALL(TO_MEMORY)
   TO_FN v_##T v_iota_##T(T base) { return (v_##T){TO_EACH(TO_LANE_COUNTED)} + v_splat_##T(base); }
 TO_IOTA(f32, i32, u32)
 TO_IOTA(f64, i64, u64)
-#define TO_IOTA_INT(T, M, U)                                                                  \
-  TO_FN v_##T v_iota_##T(T base) {                                                            \
-    return (v_##T)((v_##U){TO_EACH(TO_LANE_COUNTED)} + v_splat_##U((U)base));                 \
+#define TO_IOTA_INT(T, M, U)                                                  \
+  TO_FN v_##T v_iota_##T(T base) {                                            \
+    return (v_##T)((v_##U){TO_EACH(TO_LANE_COUNTED)} + v_splat_##U((U)base)); \
   }
 TO_INTS(TO_IOTA_INT)
 
 /* Compares give masks. The 64-bit types go by halves: gcc would take whole ones lane by lane. */
 #define TO_COMPARE(T, M, name, op) \
   TO_FN v_##M v_##name##_##T(v_##T a, v_##T b) { return (v_##M)(a op b); }
-#define TO_COMPARE_HALVES(T, M, name, op)                     \
-  TO_FN v_##M v_##name##_##T(v_##T a, v_##T b) {              \
-    lanes_##T x = {a}, y = {b};                               \
-    lanes_##M r;                                              \
-    for (int i = 0; i < 2; i++) r.h[i] = x.h[i] op y.h[i];    \
-    return r.v;                                               \
+#define TO_COMPARE_HALVES(T, M, name, op)                  \
+  TO_FN v_##M v_##name##_##T(v_##T a, v_##T b) {           \
+    lanes_##T x = {a}, y = {b};                            \
+    lanes_##M r;                                           \
+    for (int i = 0; i < 2; i++) r.h[i] = x.h[i] op y.h[i]; \
+    return r.v;                                            \
   }
-#define TO_SIX(DEFINE, T, M)                                                  \
-  DEFINE(T, M, lt, <) DEFINE(T, M, le, <=) DEFINE(T, M, gt, >)                \
+#define TO_SIX(DEFINE, T, M)                                   \
+  DEFINE(T, M, lt, <) DEFINE(T, M, le, <=) DEFINE(T, M, gt, >) \
   DEFINE(T, M, ge, >=) DEFINE(T, M, eq, ==) DEFINE(T, M, ne, !=)
 #define TO_COMPARES(T, M, U) TO_SIX(TO_COMPARE, T, M)
 #define TO_COMPARES_HALVES(T, M, U) TO_SIX(TO_COMPARE_HALVES, T, M)
@@ -158,46 +158,46 @@ TO_FN v_i64 v_i64_of_u8(v_u8 x) { return TO_TO(v_i32_of_u8(x), v_i64); }
  * v_mask_T: stored bools as the mask for T; any non-zero byte counts as true.
  * v_blend_T: a where the mask is set, else b, bit by bit.
  * v_sel_T: a where cond is not zero, else b. */
-#define TO_SELECT(T, M, U)                                                        \
-  TO_FN v_u8 v_bool_##T(v_##M mask) { return v_u8_of_##M(mask) & 1; }             \
-  TO_FN v_##M v_mask_##T(v_u8 cond) { return v_##M##_of_u8((v_u8)(cond != 0)); }  \
-  TO_FN v_##T v_blend_##T(v_##M mask, v_##T a, v_##T b) {                         \
-    return (v_##T)((mask & (v_##M)a) | (~mask & (v_##M)b));                       \
-  }                                                                               \
-  TO_FN v_##T v_sel_##T(v_u8 cond, v_##T a, v_##T b) {                            \
-    return v_blend_##T(v_mask_##T(cond), a, b);                                   \
+#define TO_SELECT(T, M, U)                                                       \
+  TO_FN v_u8 v_bool_##T(v_##M mask) { return v_u8_of_##M(mask) & 1; }            \
+  TO_FN v_##M v_mask_##T(v_u8 cond) { return v_##M##_of_u8((v_u8)(cond != 0)); } \
+  TO_FN v_##T v_blend_##T(v_##M mask, v_##T a, v_##T b) {                        \
+    return (v_##T)((mask & (v_##M)a) | (~mask & (v_##M)b));                      \
+  }                                                                              \
+  TO_FN v_##T v_sel_##T(v_u8 cond, v_##T a, v_##T b) {                           \
+    return v_blend_##T(v_mask_##T(cond), a, b);                                  \
   }
 TO_ALL(TO_SELECT)
 
 /* Sum, difference and product; integers wrap. Scalar twins are named s_. */
-#define TO_ARITH(T, M, U)                                                                \
-  TO_FN v_##T v_add_##T(v_##T a, v_##T b) { return (v_##T)((v_##U)a + (v_##U)b); }       \
-  TO_FN v_##T v_sub_##T(v_##T a, v_##T b) { return (v_##T)((v_##U)a - (v_##U)b); }       \
-  TO_FN v_##T v_mul_##T(v_##T a, v_##T b) { return (v_##T)((v_##U)a * (v_##U)b); }       \
-  TO_FN v_##T v_neg_##T(v_##T a) { return (v_##T)(-(v_##U)a); }                          \
-  TO_FN T s_add_##T(T a, T b) { return (T)((u64)a + (u64)b); }                           \
-  TO_FN T s_sub_##T(T a, T b) { return (T)((u64)a - (u64)b); }                           \
-  TO_FN T s_mul_##T(T a, T b) { return (T)((u64)a * (u64)b); }                           \
+#define TO_ARITH(T, M, U)                                                          \
+  TO_FN v_##T v_add_##T(v_##T a, v_##T b) { return (v_##T)((v_##U)a + (v_##U)b); } \
+  TO_FN v_##T v_sub_##T(v_##T a, v_##T b) { return (v_##T)((v_##U)a - (v_##U)b); } \
+  TO_FN v_##T v_mul_##T(v_##T a, v_##T b) { return (v_##T)((v_##U)a * (v_##U)b); } \
+  TO_FN v_##T v_neg_##T(v_##T a) { return (v_##T)(-(v_##U)a); }                    \
+  TO_FN T s_add_##T(T a, T b) { return (T)((u64)a + (u64)b); }                     \
+  TO_FN T s_sub_##T(T a, T b) { return (T)((u64)a - (u64)b); }                     \
+  TO_FN T s_mul_##T(T a, T b) { return (T)((u64)a * (u64)b); }                     \
   TO_FN T s_neg_##T(T a) { return (T)(0 - (u64)a); }
 TO_INTS(TO_ARITH)
-#define TO_ARITH_FLOAT(T, M, U)                                  \
-  TO_FN v_##T v_add_##T(v_##T a, v_##T b) { return a + b; }      \
-  TO_FN v_##T v_sub_##T(v_##T a, v_##T b) { return a - b; }      \
-  TO_FN v_##T v_mul_##T(v_##T a, v_##T b) { return a * b; }      \
-  TO_FN v_##T v_div_##T(v_##T a, v_##T b) { return a / b; }      \
-  TO_FN v_##T v_neg_##T(v_##T a) { return -a; }                  \
-  TO_FN T s_add_##T(T a, T b) { return a + b; }                  \
-  TO_FN T s_sub_##T(T a, T b) { return a - b; }                  \
-  TO_FN T s_mul_##T(T a, T b) { return a * b; }                  \
-  TO_FN T s_div_##T(T a, T b) { return a / b; }                  \
+#define TO_ARITH_FLOAT(T, M, U)                             \
+  TO_FN v_##T v_add_##T(v_##T a, v_##T b) { return a + b; } \
+  TO_FN v_##T v_sub_##T(v_##T a, v_##T b) { return a - b; } \
+  TO_FN v_##T v_mul_##T(v_##T a, v_##T b) { return a * b; } \
+  TO_FN v_##T v_div_##T(v_##T a, v_##T b) { return a / b; } \
+  TO_FN v_##T v_neg_##T(v_##T a) { return -a; }             \
+  TO_FN T s_add_##T(T a, T b) { return a + b; }             \
+  TO_FN T s_sub_##T(T a, T b) { return a - b; }             \
+  TO_FN T s_mul_##T(T a, T b) { return a * b; }             \
+  TO_FN T s_div_##T(T a, T b) { return a / b; }             \
   TO_FN T s_neg_##T(T a) { return -a; }
 TO_ARITH_FLOAT(f32, i32, u32)
 TO_ARITH_FLOAT(f64, i64, u64)
 
 /* v_fastmax: a > b ? a : b, so b where either is NaN and for two zeros. v_max: the same, but a NaN
  * in a wins (numpy's maximum). v_fastmin and v_min likewise with <. Integers: one meaning. */
-#define TO_MINMAX_PLAIN(T, M, U)                                                               \
-  TO_FN v_##T v_fastmax_##T(v_##T a, v_##T b) { return v_blend_##T(v_gt_##T(a, b), a, b); }    \
+#define TO_MINMAX_PLAIN(T, M, U)                                                            \
+  TO_FN v_##T v_fastmax_##T(v_##T a, v_##T b) { return v_blend_##T(v_gt_##T(a, b), a, b); } \
   TO_FN v_##T v_fastmin_##T(v_##T a, v_##T b) { return v_blend_##T(v_lt_##T(a, b), a, b); }
 TO_INTS(TO_MINMAX_PLAIN)
 TO_MINMAX_PLAIN(f64, i64, u64)
@@ -217,23 +217,33 @@ TO_FN v_f32 v_fastmin_f32(v_f32 a, v_f32 b) { return __builtin_ia32_minps(a, b);
 #else
 TO_MINMAX_PLAIN(f32, i32, u32)
 #endif
-#define TO_MINMAX_INT(T, M, U)                                                    \
-  TO_FN v_##T v_max_##T(v_##T a, v_##T b) { return v_fastmax_##T(a, b); }         \
-  TO_FN v_##T v_min_##T(v_##T a, v_##T b) { return v_fastmin_##T(a, b); }         \
-  TO_FN T s_max_##T(T a, T b) { return a > b ? a : b; }                           \
+#define TO_MINMAX_INT(T, M, U)                                            \
+  TO_FN v_##T v_max_##T(v_##T a, v_##T b) { return v_fastmax_##T(a, b); } \
+  TO_FN v_##T v_min_##T(v_##T a, v_##T b) { return v_fastmin_##T(a, b); } \
+  TO_FN T s_max_##T(T a, T b) { return a > b ? a : b; }                   \
   TO_FN T s_min_##T(T a, T b) { return a < b ? a : b; }
 TO_INTS(TO_MINMAX_INT)
-#define TO_MINMAX_FLOAT(T, M, U)                                                                \
-  TO_FN v_##T v_max_##T(v_##T a, v_##T b) {                                                     \
-    return v_blend_##T(v_ne_##T(a, a), a, v_fastmax_##T(a, b));                                 \
-  }                                                                                             \
-  TO_FN v_##T v_min_##T(v_##T a, v_##T b) {                                                     \
-    return v_blend_##T(v_ne_##T(a, a), a, v_fastmin_##T(a, b));                                 \
-  }                                                                                             \
-  TO_FN T s_max_##T(T a, T b) { return a > b || a != a ? a : b; }                               \
+#define TO_MINMAX_FLOAT(T, M, U)                                  \
+  TO_FN v_##T v_max_##T(v_##T a, v_##T b) {                       \
+    return v_blend_##T(v_ne_##T(a, a), a, v_fastmax_##T(a, b));   \
+  }                                                               \
+  TO_FN v_##T v_min_##T(v_##T a, v_##T b) {                       \
+    return v_blend_##T(v_ne_##T(a, a), a, v_fastmin_##T(a, b));   \
+  }                                                               \
+  TO_FN T s_max_##T(T a, T b) { return a > b || a != a ? a : b; } \
   TO_FN T s_min_##T(T a, T b) { return a < b || a != a ? a : b; }
 TO_MINMAX_FLOAT(f32, i32, u32)
 TO_MINMAX_FLOAT(f64, i64, u64)
+
+/* Masks of the lanes that are NaN, or an infinity. */
+#define TO_CLASSES(T, M, U)                                    \
+  TO_FN v_##M v_is_nan_##T(v_##T x) { return v_ne_##T(x, x); } \
+  TO_FN v_##M v_is_inf_##T(v_##T x) {                          \
+    return v_eq_##T(x, v_splat_##T((T)__builtin_inf())) |      \
+           v_eq_##T(x, v_splat_##T(-(T)__builtin_inf()));      \
+  }
+TO_CLASSES(f32, i32, u32)
+TO_CLASSES(f64, i64, u64)
 
 #include "tail.h"
 #include "reduce.h"

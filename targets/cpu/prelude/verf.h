@@ -4,8 +4,8 @@
 
 #include "vexp.h"
 
-/* erf(x), 1.3 ulp. Below 0.84 an odd polynomial; above it 1 - 2^L(|x|) with L a polynomial for log2(erfc),
- * which rounds to 1 from 3.92 on. The sign of zero stays. */
+/* erf(x), 1.3 ulp. Below 0.84 an odd polynomial; above it 1 - 2^L(|x|) with L a polynomial for
+ * log2(erfc), which rounds to 1 from 3.92 on. The sign of zero stays. */
 TO_FN v_f32 v_erf_f32(v_f32 x) {
   v_f32 s = x * x, t = v_fastmin_f32(TO_C(3.95f), v_abs_f32(x)), p, z, n;
   p = v_fma_f32(TO_C(-0x1.4d8940p-11f), s, TO_C(0x1.4b9558p-8f));

@@ -1,6 +1,6 @@
 /* exp, exp2, expm1.
  *
- * One scheme: x = n ln2 + r with n an integer and |r| <= ln2 / 2, a polynomial for exp(r) - 1, and a
+ * One scheme: x = n ln2 + r with n an integer and |r| <= ln2 / 2, a polynomial for exp(r) - 1, a
  * scaling by 2^n that rounds once, also when the result is subnormal. No table, no reciprocal
  * estimate: the bits are the same wherever there is FMA. NaN gives NaN throughout. Errors in the
  * comments are the largest measured with FMA; README.md has those of plain C and how they were
@@ -57,7 +57,7 @@ TO_FN v_f32 to_exp_poly(v_f32 r) {
 /* exp(r) - 1 on |r| <= ln2 / 2, small also in relative terms near 0. */
 TO_FN v_f32 to_expm1_poly(v_f32 r) { return v_fma_f32(to_exp_tail(r) * r, r, r); }
 
-/* exp(x), 0.9 ulp; x > 88.72 gives inf, x < -103.97 gives 0, between them subnormals are rounded once. */
+/* exp(x), 0.9 ulp; x > 88.72 gives inf, x < -103.97 gives 0, subnormals are rounded once. */
 TO_FN v_f32 v_exp_f32(v_f32 x) {
   v_f32 r, n;
   x = v_fastmax_f32(TO_C(-104), v_fastmin_f32(TO_C(89), x)); /* second operand: keeps NaN */

@@ -67,7 +67,8 @@ TO_FN v_f32 v_log2_f32(v_f32 x) {
   return to_log_edges(x, v_fma_f32(q, f, k));
 }
 
-/* log(1 + x), 1.6 ulp: what 1 + x rounds away goes back into f. -1 gives -inf, the sign of zero stays. */
+/* log(1 + x), 1.6 ulp: what 1 + x rounds away goes back into f. -1 gives -inf, the sign of zero
+ * stays. */
 TO_FN v_f32 v_log1p_f32(v_f32 x) {
   v_f32 u = x + 1, back = u - 1;
   v_f32 lost = (1 - (u - back)) + (x - back);

@@ -1,6 +1,5 @@
 /* sin and cos, for every float: x = n pi/2 + r, |r| <= pi/4, reduced in double precision up to 2^19
- * and by the digits of 2/pi beyond. 1.6 ulp. Infinity and NaN
- * give NaN. */
+ * and by the digits of 2/pi beyond. 1.6 ulp. Infinity and NaN give NaN. */
 #ifndef TAPEOUT_VTRIG_H
 #define TAPEOUT_VTRIG_H
 

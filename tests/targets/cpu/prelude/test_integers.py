@@ -10,7 +10,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Build = Callable[..., Callable[..., Array]]
 
 INTS = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"]
-BINARY = ["div", "rem", "floordiv", "mod", "pow", "shl", "shr"]
+BINARY = ["div", "trunc_mod", "floordiv", "floor_mod", "pow", "shift_left", "shift_right"]
 UNARY = ["abs", "sign"]
 KERNELS = {f"{op}_{t}": (f"{t},{t}->{t}", f"v_{op}_{t}(a, b)") for op in BINARY for t in INTS} | {
     f"{op}_{t}": (f"{t}->{t}", f"v_{op}_{t}(a)") for op in UNARY for t in INTS
@@ -45,12 +45,12 @@ def shift(a: int, b: int, bits: int, left: bool) -> int:
 
 REFERENCE: dict[str, Callable[[int, int, int], int]] = {
     "div": lambda a, b, bits: divide(a, b),
-    "rem": lambda a, b, bits: a - divide(a, b) * b if b else 0,
+    "trunc_mod": lambda a, b, bits: a - divide(a, b) * b if b else 0,
     "floordiv": lambda a, b, bits: a // b if b else 0,
-    "mod": lambda a, b, bits: a % b if b else 0,
+    "floor_mod": lambda a, b, bits: a % b if b else 0,
     "pow": power,
-    "shl": lambda a, b, bits: shift(a, b, bits, left=True),
-    "shr": lambda a, b, bits: shift(a, b, bits, left=False),
+    "shift_left": lambda a, b, bits: shift(a, b, bits, left=True),
+    "shift_right": lambda a, b, bits: shift(a, b, bits, left=False),
 }
 
 

@@ -12,7 +12,17 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Build = Callable[..., Callable[..., Array]]
 
 INTS = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"]
-OPERATIONS = ["add", "mul", "div", "rem", "mod", "floordiv", "pow", "shl", "shr"]
+OPERATIONS = [
+    "add",
+    "mul",
+    "div",
+    "trunc_mod",
+    "floor_mod",
+    "floordiv",
+    "pow",
+    "shift_left",
+    "shift_right",
+]
 MATHS = ["exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "sigmoid", "silu", "softplus"]
 MATHS.extend(["mish", "erf", "gelu", "gelu_tanh", "sin", "cos", "rsqrt", "round", "floor"])
 FORMATS = ["f16", "bf16", "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz"]

@@ -25,12 +25,25 @@ KERNELS.update(
     {
         f"{store}_one_{f}": (
             f"f32->{f}",
-            f"for (i64 i = 0; i < n; i++) s_{store}_{f}(({f} *)out + i, ((const f32 *)in[0])[i]);",
+            f"for (i64 i = 0; i < n; i++) (({f} *)out)[i] = "
+            f"s_{f}_from_f32{suffix}(((const f32 *)in[0])[i]);",
         )
         for f in FORMATS
-        for store in ("store", "store_sat")[: 1 + f.startswith("f8")]
+        for store, suffix in (("store", ""), ("store_sat", "_sat"))[: 1 + f.startswith("f8")]
     }
 )
+KERNELS.update(
+    {
+        f"load_one_{f}": (
+            f"{f}->f32",
+            "for (i64 i = 0; i < n; i++) ((f32 *)out)[i] = "
+            f"s_f32_from_{f}(((const {f} *)in[0])[i]);",
+        )
+        for f in FORMATS
+    }
+)
+KERNELS.update({f"round_{f}": ("f32->f32", f"v_round_to_{f}(a)") for f in FORMATS})
+KERNELS.update({f"round_sat_{f}": ("f32->f32", f"v_round_to_{f}_sat(a)") for f in FORMATS})
 KERNELS.update(
     {f"whole_{f}": (f"{f}->{f}", f"v_store_{f}(out, v_load_{f}(in[0]));") for f in FORMATS}
 )
@@ -120,7 +133,12 @@ def test_saturating_stores_end_at_the_largest_value(build: Build, isa: str, f: s
 def test_whole_strided_and_single_agree(build: Build, isa: str, lanes: int, f: str) -> None:
     run = build(isa, "half.h", KERNELS)
     x = floats_around(f)[::211]
-    np.testing.assert_array_equal(run(f"store_one_{f}", x), run(f"store_{f}", x))
+    stored = run(f"store_{f}", x)
+    np.testing.assert_array_equal(run(f"store_one_{f}", x), stored)
+    np.testing.assert_array_equal(run(f"load_one_{f}", stored), wide(f, stored))
+    np.testing.assert_array_equal(run(f"round_{f}", x), wide(f, stored))
+    saturated = wide(f, run(f"sat_{f}", x)) if f in EIGHT else wide(f, stored)
+    np.testing.assert_array_equal(run(f"round_sat_{f}", x), saturated)
     bits = codes(f)[1 : 1 + 3 * lanes - 2]
     np.testing.assert_array_equal(run(f"whole_{f}", bits[:lanes], size=lanes), bits[:lanes])
     got = run(f"strided_{f}", bits, size=2 * lanes - 1)

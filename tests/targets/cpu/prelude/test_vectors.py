@@ -42,6 +42,9 @@ def kernels_of(t: str) -> dict[str, tuple[str, str]]:
         )
         for op in ["sum", "prod", "max", "min"]
     }
+    if t in FLOATS:
+        for name in ("is_nan", "is_inf"):
+            kernels[f"{name}_{t}"] = (f"{t}->u8", f"v_bool_{t}(v_{name}_{t}(a))")
     kernels[f"operators_{t}"] = (f"{t},{t}->u8", f"v_bool_{t}(a < b)")
     kernels[f"neg_{t}"] = (f"{t}->{t}", f"v_neg_{t}(a)")
     kernels[f"sel_{t}"] = (f"u8,{t},{t}->{t}", f"v_sel_{t}(a, b, c)")
@@ -143,6 +146,9 @@ def test_compares_and_selects(run: Callable[..., Array], t: str) -> None:
     for op, reference in COMPARES.items():
         np.testing.assert_array_equal(run(f"{op}_{t}", a, b), reference(a, b), err_msg=op)
     np.testing.assert_array_equal(run(f"operators_{t}", a, b), a < b)
+    if t in FLOATS:
+        np.testing.assert_array_equal(run(f"is_nan_{t}", a), np.isnan(a))
+        np.testing.assert_array_equal(run(f"is_inf_{t}", a), np.isinf(a))
     # any non-zero byte is true
     condition = np.random.default_rng(5).choice(np.array([0, 0, 1, 2, 255], np.uint8), a.size)
     got = run(f"sel_{t}", condition, a, b, n=a.size)
