@@ -1,12 +1,19 @@
 """Attention with masks by place, caches and grouped heads; what stands around it."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tapeout.ir.errors import CompileError
 
+Array = np.ndarray[Any, Any]
+Nodes = Callable[..., Any]
+Numbers = Callable[..., Array]
 
-def _expected(q, k, v, mask, scale):
+
+def _expected(q: Array, k: Array, v: Array, mask: Array, scale: float) -> Array:
     """The definition, row by row, for a boolean mask."""
     group = q.shape[1] // k.shape[1]
     k, v = (np.repeat(x, group, 1) for x in (k, v))
@@ -18,7 +25,9 @@ def _expected(q, k, v, mask, scale):
 
 
 @pytest.mark.parametrize("open_dims", [False, True])
-def test_causal_attention_with_a_cache_stays_one_operator(one_node, numbers, open_dims):
+def test_causal_attention_with_a_cache_stays_one_operator(
+    one_node: Nodes, numbers: Numbers, open_dims: bool
+) -> None:
     q, k, v = numbers(2, 6, 4, 8), numbers(2, 2, 4, 8), numbers(2, 2, 4, 8)
     past_k, past_v = numbers(2, 2, 3, 8), numbers(2, 2, 3, 8)
     inputs = {"q": q, "k": k, "v": v, "mask": None, "pk": past_k, "pv": past_v}
@@ -34,7 +43,9 @@ def test_causal_attention_with_a_cache_stays_one_operator(one_node, numbers, ope
 
 
 @pytest.mark.parametrize(("left", "right"), [(2, -1), (-1, 1), (1, 2), (0, 0)])
-def test_a_window_hides_keys_on_its_open_sides_only(one_node, numbers, left, right):
+def test_a_window_hides_keys_on_its_open_sides_only(
+    one_node: Nodes, numbers: Numbers, left: int, right: int
+) -> None:
     q = k = v = numbers(1, 2, 6, 4)
     inputs = {"q": q, "k": k, "v": v}
     attrs = {"left_window_size": left, "right_window_size": right}
@@ -45,7 +56,9 @@ def test_a_window_hides_keys_on_its_open_sides_only(one_node, numbers, left, rig
     np.testing.assert_allclose(y, _expected(q, k, v, mask, 0.5), rtol=1e-4, atol=1e-5)
 
 
-def test_lengths_hide_padding_and_shift_the_causal_frontier(one_node, numbers):
+def test_lengths_hide_padding_and_shift_the_causal_frontier(
+    one_node: Nodes, numbers: Numbers
+) -> None:
     q, k, v = numbers(3, 2, 2, 4), numbers(3, 2, 6, 4), numbers(3, 2, 6, 4)
     lengths = np.array([2, 6, 1])
     inputs = {"q": q, "k": k, "v": v, "m": None, "a": None, "b": None, "n": lengths}
@@ -57,7 +70,7 @@ def test_lengths_hide_padding_and_shift_the_causal_frontier(one_node, numbers):
     assert not y[2, :, 0].any(), "a query that sees no key gives zero"
 
 
-def test_packed_heads_agree_with_separate_ones(one_node, numbers):
+def test_packed_heads_agree_with_separate_ones(one_node: Nodes, numbers: Numbers) -> None:
     q, k, v = numbers(2, 4, 3, 8), numbers(2, 2, 5, 8), numbers(2, 2, 5, 6)
     (want,) = one_node("Attention", {"q": q, "k": k, "v": v}, opset=23).evaluated()
     packed = {
@@ -79,7 +92,9 @@ def test_packed_heads_agree_with_separate_ones(one_node, numbers):
         ({"q_num_heads": 2, "kv_num_heads": 2, "left_window_size": -2}, "window"),
     ],
 )
-def test_attributes_out_of_range_are_refused(one_node, numbers, attrs, said):
+def test_attributes_out_of_range_are_refused(
+    one_node: Nodes, numbers: Numbers, attrs: dict[str, Any], said: str
+) -> None:
     inputs = {"q": numbers(1, 2, 4), "k": numbers(1, 2, 4), "v": numbers(1, 2, 4)}
     with pytest.raises(CompileError, match=said) as caught:
         one_node("Attention", inputs, opset=25, attrs=attrs).module()
@@ -87,7 +102,9 @@ def test_attributes_out_of_range_are_refused(one_node, numbers, attrs, said):
 
 
 @pytest.mark.parametrize("interleaved", [0, 1])
-def test_rotation_by_zero_angles_changes_nothing(one_node, numbers, interleaved):
+def test_rotation_by_zero_angles_changes_nothing(
+    one_node: Nodes, numbers: Numbers, interleaved: int
+) -> None:
     x = numbers(2, 3, 4, 8)
     angles = np.zeros((10, 4), np.float32)
     inputs = {"x": x, "cos": angles + 1, "sin": angles, "places": np.ones((2, 4), np.int64)}
@@ -95,7 +112,7 @@ def test_rotation_by_zero_angles_changes_nothing(one_node, numbers, interleaved)
     np.testing.assert_array_equal(node.evaluated()[0], x)
 
 
-def test_a_circular_cache_wraps_around(one_node):
+def test_a_circular_cache_wraps_around(one_node: Nodes) -> None:
     cache = np.zeros((2, 4, 1), np.float32)
     update = np.array([[[1], [2]], [[3], [4]]], np.float32)
     inputs = {"cache": cache, "update": update, "at": np.array([3, 1])}

@@ -1,7 +1,15 @@
 """Operators of ONNX Runtime's own domain, against ONNX Runtime."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+
+Array = np.ndarray[Any, Any]
+Check = Callable[..., None]
+Nodes = Callable[..., Any]
+Numbers = Callable[..., Array]
 
 DOMAIN = "com.microsoft"
 
@@ -19,7 +27,14 @@ DOMAIN = "com.microsoft"
         ("SkipSimplifiedLayerNormalization", [(2, 3, 8), (2, 3, 8), (8,)], {"epsilon": 0.1}),
     ],
 )
-def test_operators_agree(one_node, agrees_with_onnxruntime, numbers, op, shapes, attrs):
+def test_operators_agree(
+    one_node: Nodes,
+    agrees_with_onnxruntime: Check,
+    numbers: Numbers,
+    op: str,
+    shapes: list[tuple[int, ...]],
+    attrs: dict[str, Any],
+) -> None:
     inputs = {f"x{i}": numbers(*shape) for i, shape in enumerate(shapes)}
     node = one_node(op, inputs, domain=DOMAIN, attrs=attrs)
     # The form with tanh is approximated further by ONNX Runtime.
@@ -28,7 +43,9 @@ def test_operators_agree(one_node, agrees_with_onnxruntime, numbers, op, shapes,
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
-def test_multi_head_attention_agrees(one_node, agrees_with_onnxruntime, numbers, masked, biased):
+def test_multi_head_attention_agrees(
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers, masked: bool, biased: bool
+) -> None:
     inputs = {
         "q": numbers(2, 3, 8),
         "k": numbers(2, 5, 8),
@@ -41,7 +58,9 @@ def test_multi_head_attention_agrees(one_node, agrees_with_onnxruntime, numbers,
     agrees_with_onnxruntime(node)
 
 
-def test_root_mean_square_norm_agrees(one_node, agrees_with_onnxruntime, numbers):
+def test_root_mean_square_norm_agrees(
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers
+) -> None:
     inputs = {"x": numbers(2, 3, 8), "scale": numbers(8)}
     node = one_node("SimplifiedLayerNormalization", inputs, attrs={"epsilon": 0.1})
     agrees_with_onnxruntime(node)

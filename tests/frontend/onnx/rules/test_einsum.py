@@ -1,9 +1,16 @@
 """Einsum against numpy's."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tapeout.ir.errors import CompileError
+
+Array = np.ndarray[Any, Any]
+Nodes = Callable[..., Any]
+Numbers = Callable[..., Array]
 
 SIZES = dict(zip("abijkl", (2, 3, 4, 5, 6, 7), strict=True))
 
@@ -17,7 +24,7 @@ SIZES = dict(zip("abijkl", (2, 3, 4, 5, 6, 7), strict=True))
     ],
 )
 @pytest.mark.parametrize("open_dims", [False, True])
-def test_equations_agree(one_node, numbers, equation, open_dims):
+def test_equations_agree(one_node: Nodes, numbers: Numbers, equation: str, open_dims: bool) -> None:
     terms = equation.split("->")[0].split(",")
     xs = [numbers(*(SIZES[c] for c in term)) for term in terms]
     inputs = {f"x{i}": x for i, x in enumerate(xs)}
@@ -38,7 +45,9 @@ def test_equations_agree(one_node, numbers, equation, open_dims):
         ("i...", [(2, 3)]),
     ],
 )
-def test_an_ellipsis_broadcasts(one_node, numbers, equation, shapes):
+def test_an_ellipsis_broadcasts(
+    one_node: Nodes, numbers: Numbers, equation: str, shapes: list[tuple[int, ...]]
+) -> None:
     xs = [numbers(*shape) for shape in shapes]
     inputs = {f"x{i}": x for i, x in enumerate(xs)}
     node = one_node("Einsum", inputs, attrs={"equation": equation})
@@ -46,7 +55,9 @@ def test_an_ellipsis_broadcasts(one_node, numbers, equation, shapes):
 
 
 @pytest.mark.parametrize("equation", ["ij", "ij,jk->iz", "ij,j1->i", "ij,jkl->i", "ij,jk->ii", ""])
-def test_equations_that_do_not_fit_are_refused(one_node, numbers, equation):
+def test_equations_that_do_not_fit_are_refused(
+    one_node: Nodes, numbers: Numbers, equation: str
+) -> None:
     inputs = {"x0": numbers(2, 2), "x1": numbers(2, 2)}
     with pytest.raises(CompileError) as caught:
         one_node("Einsum", inputs, attrs={"equation": equation}).module()

@@ -1,9 +1,17 @@
 """Losses and optimiser steps."""
 
+import importlib
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tapeout.ir.errors import CompileError
+
+Array = np.ndarray[Any, Any]
+Nodes = Callable[..., Any]
+Numbers = Callable[..., Array]
 
 PREVIEW = "ai.onnx.preview.training"
 
@@ -11,9 +19,11 @@ PREVIEW = "ai.onnx.preview.training"
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("ignored", [None, 2, -100])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_cross_entropy_agrees_with_torch(one_node, numbers, reduction, ignored, weighted):
-    import torch
-
+def test_cross_entropy_agrees_with_torch(
+    one_node: Nodes, numbers: Numbers, reduction: str, ignored: int | None, weighted: bool
+) -> None:
+    # The stubs of torch leave most types open.
+    torch: Any = importlib.import_module("torch")
     x, weight = numbers(4, 5, 3), np.abs(numbers(5))
     target = np.random.default_rng(1).integers(0, 5, (4, 3))
     if ignored is not None:
@@ -32,14 +42,14 @@ def test_cross_entropy_agrees_with_torch(one_node, numbers, reduction, ignored, 
     np.testing.assert_allclose(np.exp(logarithms).sum(1), 1, rtol=1e-5)
 
 
-def test_an_unknown_reduction_is_refused(one_node, numbers):
+def test_an_unknown_reduction_is_refused(one_node: Nodes, numbers: Numbers) -> None:
     inputs = {"x": numbers(2, 3), "t": np.array([0, 1])}
     with pytest.raises(CompileError, match="reduction") as caught:
         one_node("NegativeLogLikelihoodLoss", inputs, attrs={"reduction": "max"}).module()
     assert caught.value.code == "E0310"
 
 
-def test_operands_of_an_optimiser_are_grouped_by_kind(one_node, numbers):
+def test_operands_of_an_optimiser_are_grouped_by_kind(one_node: Nodes, numbers: Numbers) -> None:
     a, b, ga, gb, va, vb = (numbers(n) for n in (2, 3, 2, 3, 2, 3))
     rate, step = np.float32(0.5), np.int64(3)
     inputs = dict(zip("rtabcdef", (rate, step, a, b, ga, gb, va, vb), strict=True))

@@ -1,12 +1,20 @@
 """Quantised tensors: exact integers, saturation, axes and blocks."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tapeout.ir.errors import CompileError
 
+Array = np.ndarray[Any, Any]
+Check = Callable[..., None]
+Nodes = Callable[..., Any]
+Numbers = Callable[..., Array]
 
-def test_ties_round_to_even_and_values_saturate(one_node):
+
+def test_ties_round_to_even_and_values_saturate(one_node: Nodes) -> None:
     x = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 1e9, -1e9], np.float32)
     inputs = {"x": x, "s": np.float32(1), "z": np.int8(1)}
     (y,) = one_node("QuantizeLinear", inputs, 1, 21, fixed=["s", "z"]).evaluated()
@@ -15,7 +23,9 @@ def test_ties_round_to_even_and_values_saturate(one_node):
 
 @pytest.mark.parametrize("op", ["QuantizeLinear", "DequantizeLinear"])
 @pytest.mark.parametrize("axis", [0, 1, -1])
-def test_scales_along_an_axis_agree(one_node, agrees_with_onnxruntime, numbers, op, axis):
+def test_scales_along_an_axis_agree(
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers, op: str, axis: int
+) -> None:
     shape = (3, 4, 5)
     source = np.random.default_rng(0)
     x = numbers(*shape) if op == "QuantizeLinear" else source.integers(0, 255, shape, np.uint8)
@@ -26,7 +36,7 @@ def test_scales_along_an_axis_agree(one_node, agrees_with_onnxruntime, numbers, 
     agrees_with_onnxruntime(node)
 
 
-def test_blocks_agree_and_the_last_may_be_short(one_node, numbers):
+def test_blocks_agree_and_the_last_may_be_short(one_node: Nodes, numbers: Numbers) -> None:
     x, scale = numbers(2, 5), np.array([[0.1, 0.2, 0.4], [0.3, 0.6, 0.9]], np.float32)
     attrs = {"axis": 1, "block_size": 2, "output_dtype": 3}
     node = one_node("QuantizeLinear", {"x": x, "s": scale}, 1, 21, fixed=["s"], attrs=attrs)
@@ -35,7 +45,9 @@ def test_blocks_agree_and_the_last_may_be_short(one_node, numbers):
     np.testing.assert_array_equal(node.evaluated()[0], want)
 
 
-def test_the_dynamic_range_holds_zero_and_zeros_stay(one_node, agrees_with_onnxruntime, numbers):
+def test_the_dynamic_range_holds_zero_and_zeros_stay(
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers
+) -> None:
     agrees_with_onnxruntime(one_node("DynamicQuantizeLinear", {"x": numbers(3, 4) + 9}, 3))
     y, scale, zero = one_node(
         "DynamicQuantizeLinear", {"x": np.zeros(4, np.float32)}, 3
@@ -44,7 +56,9 @@ def test_the_dynamic_range_holds_zero_and_zeros_stay(one_node, agrees_with_onnxr
     assert (y == zero).all()
 
 
-def test_integer_products_agree_with_zero_points_per_column(one_node, agrees_with_onnxruntime):
+def test_integer_products_agree_with_zero_points_per_column(
+    one_node: Nodes, agrees_with_onnxruntime: Check
+) -> None:
     source = np.random.default_rng(0)
     inputs = {
         "x": source.integers(0, 255, (2, 4, 6), np.uint8),
@@ -55,7 +69,7 @@ def test_integer_products_agree_with_zero_points_per_column(one_node, agrees_wit
     agrees_with_onnxruntime(one_node("MatMulInteger", inputs, fixed=["y", "yz"]))
 
 
-def test_integer_products_stay_exact_at_full_range(one_node):
+def test_integer_products_stay_exact_at_full_range(one_node: Nodes) -> None:
     inputs = {"x": np.full((1, 4096), 255, np.uint8), "y": np.full((4096, 1), 255, np.uint8)}
     (y,) = one_node("MatMulInteger", inputs).evaluated()
     assert y.dtype == np.int32
@@ -71,7 +85,9 @@ def test_integer_products_stay_exact_at_full_range(one_node):
         ({"output_dtype": 999}, np.ones((), np.float32), "element type"),
     ],
 )
-def test_scales_that_do_not_fit_are_refused(one_node, numbers, attrs, scale, said):
+def test_scales_that_do_not_fit_are_refused(
+    one_node: Nodes, numbers: Numbers, attrs: dict[str, Any], scale: Any, said: str
+) -> None:
     inputs = {"x": numbers(2, 5), "s": scale}
     with pytest.raises(CompileError, match=said):
         one_node("QuantizeLinear", inputs, 1, 21, fixed=["s"], attrs=attrs).module()

@@ -1,14 +1,24 @@
 """Recurrent layers in all directions, with lengths, layouts and other activations."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tapeout.ir.errors import CompileError
 
+Array = np.ndarray[Any, Any]
+Check = Callable[..., None]
+Nodes = Callable[..., Any]
+Numbers = Callable[..., Array]
+
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def _inputs(op, numbers, directions, *, batch_first=False):
+def _inputs(
+    op: str, numbers: Numbers, directions: int, *, batch_first: bool = False
+) -> dict[str, Array]:
     hidden, gates = 5, GATES[op]
     x = numbers(6, 3, 4)
     state = numbers(directions, 3, hidden)
@@ -30,8 +40,8 @@ def _inputs(op, numbers, directions, *, batch_first=False):
 @pytest.mark.parametrize("op", GATES)
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_every_direction_agrees_with_lengths_and_states(
-    one_node, agrees_with_onnxruntime, numbers, op, direction
-):
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers, op: str, direction: str
+) -> None:
     directions = 2 if direction == "bidirectional" else 1
     inputs = _inputs(op, numbers, directions)
     attrs = {"hidden_size": 5, "direction": direction}
@@ -41,7 +51,7 @@ def test_every_direction_agrees_with_lengths_and_states(
 
 
 @pytest.mark.parametrize("op", GATES)
-def test_the_batch_may_come_first(one_node, numbers, op):
+def test_the_batch_may_come_first(one_node: Nodes, numbers: Numbers, op: str) -> None:
     plain = _inputs(op, numbers, 1)
     turned = {
         n: np.swapaxes(a, 0, 1).copy() if n in ("x", "h", "c") else a for n, a in plain.items()
@@ -54,8 +64,8 @@ def test_the_batch_may_come_first(one_node, numbers, op):
 
 @pytest.mark.parametrize("linear", [0, 1])
 def test_gru_agrees_on_both_places_of_the_reset_gate(
-    one_node, agrees_with_onnxruntime, numbers, linear
-):
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers, linear: int
+) -> None:
     attrs = {"hidden_size": 5, "linear_before_reset": linear, "clip": 0.8}
     node = one_node("GRU", _inputs("GRU", numbers, 1), 2, open_dims=False, attrs=attrs)
     agrees_with_onnxruntime(node)
@@ -64,7 +74,9 @@ def test_gru_agrees_on_both_places_of_the_reset_gate(
 @pytest.mark.parametrize(
     "activations", [["Relu"], ["HardSigmoid"], ["Softsign"], ["Elu"], ["ScaledTanh"], ["Affine"]]
 )
-def test_activations_take_their_constants(one_node, agrees_with_onnxruntime, numbers, activations):
+def test_activations_take_their_constants(
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers, activations: list[str]
+) -> None:
     attrs = {
         "hidden_size": 5,
         "activations": activations,
@@ -85,7 +97,9 @@ def test_activations_take_their_constants(one_node, agrees_with_onnxruntime, num
         ({"hidden_size": 5, "clip": -1.0}, "clip"),
     ],
 )
-def test_attributes_out_of_range_are_refused(one_node, numbers, attrs, said):
+def test_attributes_out_of_range_are_refused(
+    one_node: Nodes, numbers: Numbers, attrs: dict[str, Any], said: str
+) -> None:
     with pytest.raises(CompileError, match=said) as caught:
         one_node("LSTM", _inputs("LSTM", numbers, 1), attrs=attrs).module()
     assert caught.value.code == "E0310"

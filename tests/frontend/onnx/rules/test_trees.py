@@ -1,15 +1,23 @@
 """Tree ensembles and linear models, against ONNX Runtime."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import numpy_helper
 
 from tapeout.ir.errors import CompileError
 
+Array = np.ndarray[Any, Any]
+Check = Callable[..., None]
+Nodes = Callable[..., Any]
+Numbers = Callable[..., Array]
+
 DOMAIN = "ai.onnx.ml"
 
 
-def _regressor(modes, tracks=None):
+def _regressor(modes: list[str], tracks: list[int] | None = None) -> dict[str, Any]:
     """Two trees over three features, three levels deep, with two targets."""
     return {
         "n_targets": 2,
@@ -35,13 +43,17 @@ ROWS = np.array(
 
 
 @pytest.mark.parametrize("mode", ["LEQ", "LT", "GTE", "GT", "EQ", "NEQ"])
-def test_every_comparison_agrees_at_its_threshold(one_node, agrees_with_onnxruntime, mode):
+def test_every_comparison_agrees_at_its_threshold(
+    one_node: Nodes, agrees_with_onnxruntime: Check, mode: str
+) -> None:
     attrs = _regressor([f"BRANCH_{mode}"] * 3)
     node = one_node("TreeEnsembleRegressor", {"x": ROWS}, domain=DOMAIN, attrs=attrs)
     agrees_with_onnxruntime(node)
 
 
-def test_comparisons_may_differ_from_node_to_node(one_node, agrees_with_onnxruntime):
+def test_comparisons_may_differ_from_node_to_node(
+    one_node: Nodes, agrees_with_onnxruntime: Check
+) -> None:
     attrs = _regressor(["BRANCH_GT", "BRANCH_LEQ", "BRANCH_EQ"])
     node = one_node(
         "TreeEnsembleRegressor", {"x": ROWS}, domain=DOMAIN, open_dims=True, attrs=attrs
@@ -49,7 +61,7 @@ def test_comparisons_may_differ_from_node_to_node(one_node, agrees_with_onnxrunt
     agrees_with_onnxruntime(node)
 
 
-def test_base_values_are_added_to_every_target(one_node):
+def test_base_values_are_added_to_every_target(one_node: Nodes) -> None:
     attrs = _regressor(["BRANCH_LEQ"] * 3)
     plain = one_node("TreeEnsembleRegressor", {"x": ROWS}, domain=DOMAIN, attrs=attrs)
     attrs = attrs | {"base_values": [0.5, -0.5]}
@@ -59,7 +71,9 @@ def test_base_values_are_added_to_every_target(one_node):
 
 
 @pytest.mark.parametrize("mode", ["LEQ", "GT"])
-def test_nan_goes_where_the_node_says(one_node, agrees_with_onnxruntime, mode):
+def test_nan_goes_where_the_node_says(
+    one_node: Nodes, agrees_with_onnxruntime: Check, mode: str
+) -> None:
     x = ROWS.copy()
     x[::2, 0] = np.nan
     x[1::3, 2] = np.nan
@@ -69,7 +83,9 @@ def test_nan_goes_where_the_node_says(one_node, agrees_with_onnxruntime, mode):
 
 
 @pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE", "MIN", "MAX"])
-def test_leaves_are_combined_over_the_trees(one_node, agrees_with_onnxruntime, aggregate):
+def test_leaves_are_combined_over_the_trees(
+    one_node: Nodes, agrees_with_onnxruntime: Check, aggregate: str
+) -> None:
     attrs = _regressor(["BRANCH_LEQ"] * 3)
     # Every leaf votes for the one target, so no tree is silent.
     attrs |= {"n_targets": 1, "target_ids": [0] * 5, "aggregate_function": aggregate}
@@ -79,7 +95,9 @@ def test_leaves_are_combined_over_the_trees(one_node, agrees_with_onnxruntime, a
     agrees_with_onnxruntime(node)
 
 
-def test_a_classifier_gives_labels_and_scores(one_node, agrees_with_onnxruntime):
+def test_a_classifier_gives_labels_and_scores(
+    one_node: Nodes, agrees_with_onnxruntime: Check
+) -> None:
     attrs = _regressor(["BRANCH_LEQ"] * 3)
     attrs = {n.replace("target_", "class_"): v for n, v in attrs.items() if n != "n_targets"}
     attrs |= {"classlabels_int64s": [7, 9, 8], "class_ids": [0, 1, 2, 1, 0, 2]}
@@ -98,7 +116,7 @@ def test_a_classifier_gives_labels_and_scores(one_node, agrees_with_onnxruntime)
         ({"nodes_modes": ["BRANCH_X"] * 8}, "comparison"),
     ],
 )
-def test_malformed_trees_are_refused(one_node, change, said):
+def test_malformed_trees_are_refused(one_node: Nodes, change: dict[str, Any], said: str) -> None:
     attrs = _regressor(["BRANCH_LEQ"] * 3) | change
     with pytest.raises(CompileError, match=said) as caught:
         one_node("TreeEnsembleRegressor", {"x": ROWS}, domain=DOMAIN, attrs=attrs).module()
@@ -106,7 +124,9 @@ def test_malformed_trees_are_refused(one_node, change, said):
 
 
 @pytest.mark.parametrize("transform", ["NONE", "LOGISTIC", "SOFTMAX"])
-def test_linear_models_agree(one_node, agrees_with_onnxruntime, numbers, transform):
+def test_linear_models_agree(
+    one_node: Nodes, agrees_with_onnxruntime: Check, numbers: Numbers, transform: str
+) -> None:
     attrs = {
         "coefficients": numbers(9).tolist(),
         "intercepts": numbers(3).tolist(),
@@ -121,21 +141,23 @@ def test_linear_models_agree(one_node, agrees_with_onnxruntime, numbers, transfo
         agrees_with_onnxruntime(one_node("LinearRegressor", x, domain=DOMAIN, attrs=attrs | more))
 
 
-def test_labels_are_encoded_and_unknown_ones_get_the_default(one_node, agrees_with_onnxruntime):
+def test_labels_are_encoded_and_unknown_ones_get_the_default(
+    one_node: Nodes, agrees_with_onnxruntime: Check
+) -> None:
     attrs = {"keys_int64s": [3, 1, 7], "values_floats": [0.5, 1.5, 2.5], "default_float": -2.0}
     node = one_node("LabelEncoder", {"x": np.array([[1, 2], [7, 3]])}, domain=DOMAIN, attrs=attrs)
     agrees_with_onnxruntime(node)
 
 
 @pytest.mark.parametrize("norm", ["MAX", "L1", "L2"])
-def test_rows_are_normalised(one_node, norm):
+def test_rows_are_normalised(one_node: Nodes, norm: str) -> None:
     x = np.array([[1, -4], [0, 0]], np.float32)
     (y,) = one_node("Normalizer", {"x": x}, domain=DOMAIN, attrs={"norm": norm}).evaluated()
     divisor = {"MAX": 4, "L1": 5, "L2": 17**0.5}[norm]
     np.testing.assert_allclose(y, [[1 / divisor, -4 / divisor], [0, 0]], rtol=1e-6)
 
 
-def test_sets_of_members_are_asked_for_one_by_one(one_node):
+def test_sets_of_members_are_asked_for_one_by_one(one_node: Nodes) -> None:
     attrs = {
         "n_targets": 1,
         "aggregate_function": 1,
