@@ -238,7 +238,7 @@ class Builder:
         given = self.exprs(x)
         if given is not None:
             return given
-        count = int(x.dims[0])
+        count = self.length(x)
         dims: list[Expr | None] = [None] * count if x.hints is None else list(x.hints)
         unknown = [i for i, d in enumerate(dims) if d is None]
         if len(unknown) < count:
@@ -248,6 +248,18 @@ class Builder:
         self.bind(x, fresh)
         rest = iter(fresh)
         return tuple(next(rest) if d is None else d for d in dims)
+
+    def length(self, x: Value) -> int:
+        """The number of elements of a vector of sizes, bounds or axes; E0402 when it is open."""
+        count = x.spec.size.constant
+        if count is None:
+            raise CompileError(
+                "E0402",
+                "how many sizes there are is decided by the data",
+                [("size", x.spec.size)],
+                "export the model with a fixed number of dimensions",
+            )
+        return count
 
     def bind(self, x: Value, symbols: Sequence[Expr]) -> None:
         """Give symbols their run-time values from an integer vector."""

@@ -43,7 +43,7 @@ def fold(
     if any(v.content is None or v.dtype.kind == "string" for v in values):
         return None
     numbers = _constant_attrs(attrs)
-    sizes = [r.size.constant for r in results]
+    sizes = [_elements(r) for r in results]
     if numbers is None or any(s is None or s > FOLDED_ELEMENTS for s in sizes):
         return None
     if any(v.is_symbolic for v in values):
@@ -134,8 +134,13 @@ def _hinted(value: Value) -> Array:
 
 def _count(spec: Spec) -> int | None:
     """The number of elements when it is small enough for shape arithmetic."""
-    size = spec.size.constant
+    size = _elements(spec)
     return size if size is not None and size <= SYMBOLIC_ELEMENTS else None
+
+
+def _elements(spec: Spec) -> int | None:
+    """The number of elements when every size is a number: 0 times a symbol is not."""
+    return None if any(d.constant is None for d in spec.dims) else int(spec.size)
 
 
 def _flat(operands: Sequence[Operand]) -> list[Value]:

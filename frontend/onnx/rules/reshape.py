@@ -37,9 +37,9 @@ def expand(b: Builder, node: Call, x: Value, shape: Value) -> Value:
     given = b.exprs(shape)
     if given is not None:
         return b.expand(x, broadcast(x.dims, given))
-    rank = max(x.rank, int(shape.dims[0]))
+    rank = max(x.rank, b.length(shape))
     own = b.sizes([ONE] * (rank - x.rank) + list(x.dims))
-    ones = b.sizes([ONE] * (rank - int(shape.dims[0])))
+    ones = b.sizes([ONE] * (rank - b.length(shape)))
     asked = b.concat([ones, shape], 0)
     return b.expand(x, b.dims_from(b.map("where", b.map("eq", asked, 1), own, asked)))
 
@@ -79,7 +79,7 @@ def _resolved(node: Call, x: Value, given: tuple[Expr, ...], keeps: bool) -> lis
 
 def _decided(b: Builder, x: Value, shape: Value, keeps: bool) -> tuple[Expr, ...]:
     """Sizes that the run decides, computed by operators as :func:`_resolved` does here."""
-    count = int(shape.dims[0])
+    count = b.length(shape)
     if keeps:
         own = b.sizes([x.dims[i] if i < x.rank else ONE for i in range(count)])
         shape = b.map("where", b.map("eq", shape, 0), own, shape)

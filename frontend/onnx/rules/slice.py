@@ -39,7 +39,7 @@ def slice_(
     steps: Value | None = None,
 ) -> Value:
     """From version 10 on the bounds are inputs, and there are steps."""
-    count = int(starts.dims[0])
+    count = b.length(starts)
     along = list(range(count)) if axes is None else b.ints(node, axes, "axes")
     strides = [1] * count if steps is None else b.ints(node, steps, "steps")
     return _sliced(b, node, x, starts, ends, along, strides)
@@ -56,7 +56,7 @@ def _sliced(
 ) -> Value:
     if 0 in steps:
         node.invalid("a step is zero", ("steps", steps))
-    if len({int(starts.dims[0]), int(ends.dims[0]), len(axes), len(steps)}) > 1:
+    if len({b.length(starts), b.length(ends), len(axes), len(steps)}) > 1:
         node.invalid("starts, ends, axes and steps differ in number")
     axes = [check_axis(a, x.rank, "Slice") for a in axes]
     if len(set(axes)) < len(axes):

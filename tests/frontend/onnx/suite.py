@@ -1,9 +1,11 @@
 """ONNX's own backend cases through the backend: passed, failed and opted out, by group.
 
-    python tests/frontend/onnx/suite.py [--engine evaluator|any-sizes|compiled] [--only REGEX] [--jobs N]
-                                        [--list failed|optout|passed] [--kind node,simple,...]
+    python tests/frontend/onnx/suite.py [--engine evaluator|any-sizes|compiled] [--only REGEX]
+                                        [--kind node,simple,...] [--group REGEX] [--jobs N]
+                                        [--list failed,optout,passed] [--reasons]
 
-``evaluator`` runs the imported module in numpy and judges the importer alone; ``compiled`` runs
+``evaluator`` runs the imported module in numpy and judges the importer alone; ``any-sizes`` does
+so with a symbol for every size of the inputs, which not every case can have; ``compiled`` runs
 the compiled program.
 """
 
@@ -66,8 +68,11 @@ def evaluator_with_any_sizes(model: onnx.ModelProto) -> Program:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     for info in made.graph.input:
-        for i, dim in enumerate(info.type.tensor_type.shape.dim):
-            if dim.dim_value > 0:
+        dims = info.type.tensor_type.shape.dim
+        # A vector of integers may hold sizes or axes, whose number is a rank.
+        vector = len(dims) == 1 and info.type.tensor_type.elem_type == onnx.TensorProto.INT64
+        for i, dim in enumerate(dims):
+            if dim.dim_value > 0 and not vector:
                 dim.dim_param = f"{info.name}_{i}"
     return evaluator(made)
 
