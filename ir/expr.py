@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, reduce
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Monomial: TypeAlias = "tuple[Atom, ...]"
 Atom: TypeAlias = "Symbol | Call"
@@ -87,9 +87,9 @@ class Call:
 
 
 INFIX = {"floordiv": "//", "mod": "%"}
-FUNCTIONS: Mapping[str, Callable[..., int]] = {
-    "floordiv": lambda a, b: a // b,
-    "mod": lambda a, b: a % b,
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "floordiv": int.__floordiv__,
+    "mod": int.__mod__,
     "min": min,
     "max": max,
 }

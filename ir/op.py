@@ -23,7 +23,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 from xdsl.builder import Builder
@@ -118,7 +118,7 @@ class NNOp(IRDLOperation, ABC):
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """Wrap one result; a tuple passes through."""
-    return value if isinstance(value, tuple) else (value,)
+    return cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
 
 
 @cache
@@ -128,7 +128,9 @@ def attribute_class(cls: type[NNOp], name: str) -> type[Data[Any]]:
     assert name in definition, f"{cls.name} has no attribute {name!r}: {sorted(definition)}"
     constraint = definition[name].constr
     assert isinstance(constraint, BaseAttr), f"{cls.name}.{name} needs one attribute class"
-    return constraint.attr
+    found = cast("BaseAttr[Data[Any]]", constraint).attr
+    assert issubclass(found, Data), f"{cls.name}.{name} holds no Python value"
+    return found
 
 
 @cache
@@ -168,11 +170,11 @@ def _specs(operand: Any) -> Any:
 
 def _wrap(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return Constant(value)
+        return Constant(cast(Array, value))
     if isinstance(value, np.generic):
-        return value.item()
+        return cast(Any, value).item()
     if isinstance(value, list | tuple):
-        return tuple(_wrap(v) for v in value)
+        return tuple(_wrap(v) for v in cast("Sequence[Any]", value))
     return value
 
 
@@ -192,7 +194,7 @@ def bind(values: Mapping[str, int], attrs: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Expr):
             return value.evaluate(values)
         if isinstance(value, tuple):
-            return tuple(number(v) for v in value)
+            return tuple(number(v) for v in cast("tuple[Any, ...]", value))
         return value
 
     return {name: number(value) for name, value in attrs.items()}

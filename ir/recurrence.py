@@ -40,7 +40,7 @@ _MEANINGS: Mapping[str, Callable[[Array, float, float], Array]] = {
 def activations(
     names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], clip: float
 ) -> list[Callable[[Array], Array]]:
-    """One function per name; ``clip`` > 0 limits the input of the first two to ``[-clip, clip]``."""
+    """One function per name; ``clip`` > 0 limits the input of the first two."""
 
     def build(index: int, name: str) -> Callable[[Array], Array]:
         alpha = alphas[index] if alphas else ACTIVATIONS[name][0]
@@ -83,6 +83,6 @@ def scan(
 
 def _reversed(x: Array, counts: Array) -> Array:
     """The first ``counts[b]`` steps of each sequence ``x[:, b]`` back to front."""
-    t = np.arange(x.shape[0])[:, None]
+    t = np.arange(x.shape[0], dtype=np.int64)[:, None]
     order = np.where(t < counts, counts - 1 - t, t)
     return np.take_along_axis(x, order.reshape(*order.shape, 1), axis=0)

@@ -94,13 +94,13 @@ def sample(
 ) -> Array:
     """``x [C, *S]`` read at ``places`` (one array ``[*O]`` per axis of ``S``); ``[C, *O]``."""
     offsets = {"nearest": range(1), "linear": range(2), "cubic": range(-1, 3)}[mode]
-    lows = [np.rint(p) if mode == "nearest" else np.floor(p) for p in places]
+    lows: list[Array] = [np.rint(p) if mode == "nearest" else np.floor(p) for p in places]
     total = np.zeros((x.shape[0], *places[0].shape), x.dtype)
     for tap in np.ndindex(*([len(offsets)] * len(places))):
         weight: Array = np.ones(places[0].shape, x.dtype)
         index: list[Array] = []
         for axis, (low, place) in enumerate(zip(lows, places, strict=True)):
-            at = low + offsets[tap[axis]]
+            at = low + offsets[int(tap[axis])]
             weight = weight * _tap_weight(mode, at - place)
             element, inside = _element(at, x.shape[1 + axis], padding, align_corners)
             weight = weight * inside

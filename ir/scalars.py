@@ -66,6 +66,34 @@ def _gelu_tanh(x: Array) -> Array:
     return (0.5 * x * (1 + np.tanh(inner))).astype(x.dtype)
 
 
+def _rsqrt(x: Array) -> Array:
+    return 1 / np.sqrt(x)
+
+
+def _reciprocal(x: Array) -> Array:
+    return 1 / x
+
+
+def _mish(x: Array) -> Array:
+    return x * np.tanh(_softplus(x))
+
+
+def _silu(x: Array) -> Array:
+    return x * _sigmoid(x)
+
+
+def _relu(x: Array) -> Array:
+    return np.maximum(x, np.zeros((), x.dtype))
+
+
+def _fma(a: Array, b: Array, c: Array) -> Array:
+    return a * b + c
+
+
+def _where(c: Array, a: Array, b: Array) -> Array:
+    return np.where(c, a, b)
+
+
 def _divide(a: Array, b: Array) -> Array:
     if not np.issubdtype(a.dtype, np.integer):
         return a / b
@@ -122,8 +150,8 @@ SCALARS: Mapping[str, Scalar] = {
         Scalar("log", 1, np.log),
         Scalar("log1p", 1, np.log1p),
         Scalar("sqrt", 1, np.sqrt),
-        Scalar("rsqrt", 1, lambda x: (1 / np.sqrt(x)).astype(x.dtype), flops=2),
-        Scalar("reciprocal", 1, lambda x: (1 / x).astype(x.dtype)),
+        Scalar("rsqrt", 1, _rsqrt, flops=2),
+        Scalar("reciprocal", 1, _reciprocal),
         Scalar("sin", 1, np.sin),
         Scalar("cos", 1, np.cos),
         Scalar("tan", 1, np.tan),
@@ -139,11 +167,11 @@ SCALARS: Mapping[str, Scalar] = {
         Scalar("erf", 1, _erf),
         Scalar("sigmoid", 1, _sigmoid, flops=3),
         Scalar("softplus", 1, _softplus, flops=4),
-        Scalar("mish", 1, lambda x: (x * np.tanh(_softplus(x))).astype(x.dtype), flops=6),
-        Scalar("silu", 1, lambda x: (x * _sigmoid(x)).astype(x.dtype), flops=4),
+        Scalar("mish", 1, _mish, flops=6),
+        Scalar("silu", 1, _silu, flops=4),
         Scalar("gelu", 1, _gelu, flops=5),
         Scalar("gelu_tanh", 1, _gelu_tanh, flops=8),
-        Scalar("relu", 1, lambda x: np.maximum(x, np.zeros((), x.dtype)), accepts=NUMBERS),
+        Scalar("relu", 1, _relu, accepts=NUMBERS),
         Scalar("floor", 1, np.floor),
         Scalar("ceil", 1, np.ceil),
         Scalar("trunc", 1, np.trunc),
@@ -172,8 +200,8 @@ SCALARS: Mapping[str, Scalar] = {
         _bool("gt", 2, np.greater, NUMBERS),
         _bool("ge", 2, np.greater_equal, NUMBERS),
         # Rounded once where the target has the instruction; the reference rounds twice.
-        Scalar("fma", 3, lambda a, b, c: (a * b + c).astype(c.dtype), flops=2),
-        Scalar("where", 3, lambda c, a, b: np.where(c, a, b), accepts=ANY),
+        Scalar("fma", 3, _fma, flops=2),
+        Scalar("where", 3, _where, accepts=ANY),
     )
 }
 

@@ -112,9 +112,10 @@ class AttentionOp(NNOp):
             hides = mask.dtype == np.bool_
             scores = np.where(mask, scores, -np.inf) if hides else scores + wide(mask)
         if causal:
-            row, column = np.indices(scores.shape[-2:], sparse=True)
-            scores = np.where(column <= row + causal_offset[0], scores, -np.inf)
-        top = scores.max(axis=-1, keepdims=True, initial=-np.inf)
+            queries, keys = (np.arange(n, dtype=np.int64) for n in scores.shape[-2:])
+            seen = keys <= queries[:, None] + causal_offset[0]
+            scores = np.where(seen, scores, -np.inf)
+        top: Array = scores.max(axis=-1, keepdims=True, initial=-np.inf)
         grown = np.exp(scores - np.where(np.isneginf(top), 0, top))
         total = grown.sum(axis=-1, keepdims=True)
         return np.matmul(grown / np.where(total == 0, 1, total), values).astype(q.dtype)

@@ -105,7 +105,7 @@ class GatherNdOp(NNOp):
     @staticmethod
     def reference(x: Array, indices: Array, *, batch_dims: int) -> Array:
         """Index with the batch places and the parts of each named place."""
-        batch = np.indices(indices.shape[:-1], sparse=True)[:batch_dims]
+        batch = _own_places(indices.shape[:-1])[:batch_dims]
         return x[(*batch, *np.moveaxis(indices, -1, 0))]
 
 
@@ -176,9 +176,14 @@ class ScatterNdOp(NNOp):
 
 
 def _element_places(indices: Array, axis: int) -> tuple[Array, ...]:
-    places = list(np.indices(indices.shape, sparse=True))
+    places = _own_places(indices.shape)
     places[axis] = indices
     return tuple(places)
+
+
+def _own_places(shape: tuple[int, ...]) -> list[Array]:
+    """The index of each element along each axis, to be broadcast."""
+    return list(np.ogrid[tuple(slice(n) for n in shape)])
 
 
 def _scattered(x: Array, places: tuple[Array, ...], updates: Array, fn: str) -> Array:

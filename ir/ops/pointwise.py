@@ -1,11 +1,13 @@
 """Operators that compute every element by itself."""
 
+import ml_dtypes
 import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def, var_operand_def
 
 from tapeout.ir import scalars
 from tapeout.ir.dtypes import DType, boolean
 from tapeout.ir.expr import Expr
+from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.scalars import SCALARS
 from tapeout.ir.shapes import broadcast, check_kind, check_same_dtype
@@ -74,7 +76,7 @@ class ConvertOp(NNOp):
     def reference(x: Array, *, to: DType, saturate: bool) -> Array:
         """Cast with numpy, clipping first when saturating."""
         if to is boolean:
-            return x.astype(np.float32) != 0 if x.dtype.itemsize < 2 else x != 0
+            return wide(x) != 0
         with np.errstate(all="ignore"):
             if saturate:
                 x = _clipped(x, to)
@@ -82,12 +84,9 @@ class ConvertOp(NNOp):
 
 
 def _clipped(x: Array, to: DType) -> Array:
-    import ml_dtypes
-
     if to.is_float:
-        top = float(ml_dtypes.finfo(to.numpy).max)
-        wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
-        return np.where(np.isnan(wide), wide, np.clip(wide, -top, top))
-    info = ml_dtypes.iinfo(to.numpy) if to.bits < 8 else np.iinfo(to.numpy)
-    wide = x.astype(np.float64) if x.dtype.itemsize < 8 else x
-    return np.clip(wide, int(info.min), int(info.max))
+        top = float(ml_dtypes.finfo(to.numpy).max)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        return np.clip(wide(x), -top, top)
+    info = ml_dtypes.iinfo(to.numpy)
+    exact = x.astype(np.float64) if x.dtype.itemsize < 8 else x
+    return np.clip(exact, int(info.min), int(info.max))

@@ -263,8 +263,8 @@ class RoiAlignOp(NNOp):
         y = np.zeros((len(rois), x.shape[1], *sizes), images.dtype)
         for index, (x1, y1, x2, y2) in enumerate(regions * scale - (0.5 if half_pixel else 0.0)):
             sides = ((y1, y2, sizes[0], x.shape[2]), (x1, x2, sizes[1], x.shape[3]))
-            lines = [_bin_taps(*side, sampling_ratio, half_pixel) for side in sides]
-            y[index] = _pooled_bins(images[batch[index]], *lines, mode)
+            rows, columns = (_bin_taps(*side, sampling_ratio, half_pixel) for side in sides)
+            y[index] = _pooled_bins(images[batch[index]], rows, columns, mode)
         return y.astype(x.dtype)
 
     @staticmethod
