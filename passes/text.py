@@ -5,12 +5,14 @@ missing, :func:`read_module` draws each weight from its symbol, shape and elemen
 the same numbers, so a pass over text alone can still be run and judged.
 """
 
+import io
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from xdsl.parser import Parser
+from xdsl.printer import Printer
 from xdsl.utils.exceptions import ParseError
 
 from tapeout.ir.dialect import context
@@ -18,6 +20,7 @@ from tapeout.ir.dtypes import DTYPES
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.ir.ops.source import WeightOp
+from tapeout.ir.types import StrAttr
 
 Array = np.ndarray[Any, Any]
 
@@ -27,7 +30,9 @@ WEIGHTS_BYTES = 64 << 20
 
 def module_text(module: Module) -> str:
     """The IR as text, with a line end."""
-    return f"{module.ir}\n"
+    text = io.StringIO()
+    Printer(text).print_op(module.ir)
+    return text.getvalue() + "\n"
 
 
 def write_module(module: Module, path: Path, *, head: str = "", weights: bool = True) -> None:
@@ -54,11 +59,13 @@ def parse_module(text: str, name: str = "text", saved: dict[str, Array] | None =
         module = Module(Parser(context(), text, name).parse_module())
     except ParseError as error:
         raise CompileError("E0301", "the module text does not parse", [("at", error)]) from error
+    symbols: dict[str, str] = {}
     for op in weight_ops(module):
-        known = (saved or {}).get(op.symbol.data)
-        op.properties["symbol"] = type(op.symbol)(
-            module.weights.add(drawn(op) if known is None else known, op.symbol.data)
-        )
+        old: str = op.symbol.data
+        if old not in symbols:
+            known = (saved or {}).get(old)
+            symbols[old] = module.weights.add(drawn(op) if known is None else known, old)
+        op.properties["symbol"] = StrAttr(symbols[old])
     return module
 
 

@@ -6,6 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from xdsl.builder import Builder
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.rewriter import InsertPoint
+
 from tapeout.ir.build import Emit
 from tapeout.ir.dtypes import DTYPES
 from tapeout.ir.evaluator import evaluate
@@ -17,10 +22,6 @@ from tapeout.ir.ops.pointwise import MapOp
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.types import Spec, spec
 from tapeout.passes.manager import Pass, run
-from xdsl.builder import Builder
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
-from xdsl.rewriter import InsertPoint
 
 Array = np.ndarray[Any, Any]
 Sizes = dict[str, int]
@@ -45,7 +46,8 @@ class Graph(Emit):
         super().__init__(Builder(InsertPoint.at_end(self.entry.body.block)))
 
     def __getitem__(self, name: str) -> SSAValue:
-        return self.entry.body.block.args[self.entry.inputs.data.index(name)]
+        names: tuple[str, ...] = self.entry.inputs.data
+        return self.entry.body.block.args[names.index(name)]
 
     def fixed(self, values: Any, dtype: str = "f32") -> SSAValue:
         """A tensor that no input decides: a literal, or in the weight store when large."""
