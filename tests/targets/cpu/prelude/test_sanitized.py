@@ -34,12 +34,13 @@ KERNELS.update(
     {f: (f"f32->{f}", "a") for f in FORMATS} | {f"load_{f}": (f"{f}->f32", "a") for f in FORMATS}
 )
 HEADERS = "vmath.h half.h vint.h libm.h"
-EMULATED = "neon"  # the sanitizers' run time does not work under user-mode emulation
+# The sanitizers do not work under user-mode emulation, and AVX2 shares its text with these two.
+ISAS = ("avx512", "generic")
 
 
 @pytest.fixture
 def sanitized(build: Build, isa: str) -> Callable[..., Array]:
-    return build(isa, HEADERS, KERNELS, sanitize=isa != EMULATED)
+    return build(isa, HEADERS, KERNELS, sanitize=True)
 
 
 def test_maths_is_defined_for_every_kind_of_float(sanitized: Callable[..., Array]) -> None:
@@ -68,20 +69,24 @@ def test_tails_stay_inside_their_buffers(sanitized: Callable[..., Array], lanes:
         assert sanitized("f16", np.ones(n, np.float32)).tolist() == [0x3C00] * n
 
 
-def test_unused_headers_cost_no_warning_as_c_and_each_stands_alone(tmp_path: Path) -> None:
+def compile_alone(text: str, compiler: str, folder: Path) -> None:
     prelude = Path(__file__).resolve().parents[4] / "targets" / "cpu" / "prelude"
-    compilers = [
-        "gcc",
-        "gcc -mavx2 -mfma -mf16c",
-        "gcc -march=skylake-avx512",
-        "aarch64-linux-gnu-gcc",
-    ]
+    source = folder / "alone.c"
+    source.write_text(f"{text}int one;\n")
     flags = "-std=gnu11 -Wall -Wextra -Werror -Wno-psabi -fsyntax-only"
-    for header in ["vec.h", "vmath.h", "vexp.h", "vlog.h", "verf.h", "vact.h", "vtrig.h", "vpow.h",
-                   "cvt.h", "vint.h", "half.h", "libm.h"]:  # fmt: skip
-        source = tmp_path / "one.c"
-        source.write_text(f'#include "{header}"\nint one;\n')
-        for compiler in compilers:
-            command = f"{compiler} {flags} -I{prelude} {source}".split()
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, f"{header} with {compiler}\n{done.stderr}"
+    command = f"{compiler} {flags} -I{prelude} {source}".split()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{text} with {compiler}\n{done.stderr}"
+
+
+PARTS = "vec vmath vexp vlog verf vact vtrig vpow cvt vint half libm".split()
+
+
+@pytest.mark.parametrize("header", PARTS)
+def test_each_header_stands_alone(tmp_path: Path, header: str) -> None:
+    compile_alone(f'#include "{header}.h"\n', "gcc -mavx2 -mfma -mf16c", tmp_path)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "gcc -march=skylake-avx512", "aarch64-linux-gnu-gcc"])
+def test_unused_functions_cost_no_warning(tmp_path: Path, compiler: str) -> None:
+    compile_alone("".join(f'#include "{part}.h"\n' for part in PARTS), compiler, tmp_path)
