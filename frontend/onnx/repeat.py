@@ -157,7 +157,7 @@ class _Trial:
         scans = self.results[count + 1 :]
         self._check_scans(scans)
         with b.into(self.scope):
-            rest = bind_to(b, self.results[1 : count + 1], self.specs)
+            rest = self._next(self.results[1 : count + 1])
             going = b.reshape(self.results[0], ())
             b.append(ReturnOp([b.ssa(v) for v in (going, *rest, *scans)]))
         self._drop_unused_step()
@@ -175,6 +175,20 @@ class _Trial:
         )
         b.append(op)
         return [Value(spec(r), ssa=r) for r in op.results]
+
+    def _next(self, values: Sequence[Value]) -> list[Value]:
+        """Carried values for the next iteration: here the symbols of their sizes change.
+
+        The new sizes go through symbols of their own, because an expression such as ``N + c``
+        means another number once ``c`` has changed.
+        """
+        pairs = list(zip(values, self.specs, strict=True))
+        between = [v.spec if v.dims == s.dims else self._renewed(s, v.spec) for v, s in pairs]
+        return bind_to(self.b, bind_to(self.b, values, between), self.specs)
+
+    def _renewed(self, want: Spec, have: Spec) -> Spec:
+        sizes = zip(want.dims, have.dims, strict=True)
+        return have.with_dims(h if h == w else self.b.symbols.fresh("n") for w, h in sizes)
 
     def _count(self) -> Expr:
         """The iterations that will be done: the trips when nothing can end the loop before."""
