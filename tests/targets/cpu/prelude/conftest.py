@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def runnable() -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``isa``: once per instruction set, or for those that the module names in ``ISAS``."""
     if "isa" in metafunc.fixturenames:
-        wanted = getattr(metafunc.module, "ISAS", list(COMPILERS))
+        wanted = cast(tuple[str, ...], vars(metafunc.module).get("ISAS", tuple(COMPILERS)))
         metafunc.parametrize("isa", [isa for isa in runnable() if isa in wanted])
 
 
