@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,18 @@ PASSES: tuple[Pass, ...] = (*SIMPLIFY, *LAYOUT, ExplicitPadding(), Fuse(ROOTS))
 TARGETS = ("cpu",)
 
 
+@dataclass(frozen=True)
+class Look:
+    """Views of a module on its way: printed after the pass ``print_after`` (``all``: each), and
+    written after each to the folder ``dump``."""
+
+    print_after: str | None = None
+    dump: Path | None = None
+
+
+NOTHING = Look()
+
+
 def compile(
     model: Any,
     target: str = "cpu",
@@ -41,8 +54,7 @@ def compile(
     format: Literal["file", "dir"] = "file",
     quantize: str | None = None,
     sparsify: str | None = None,
-    print_after: str | None = None,
-    dump: str | os.PathLike[str] | None = None,
+    look: Look = NOTHING,
     note: Note = lambda _: None,
 ) -> Path:
     """Compile a model and write its artifact; returns where.
@@ -50,9 +62,8 @@ def compile(
     ``model``: path of an ONNX file, or an ``onnx.ModelProto``. ``target``: ``cpu`` (this
     machine), ``cpu:DEVICE``, or ``cpu:DEVICE,DEVICE``, of which the loader takes the best that
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
-    with ``.tapeout`` (a folder: without) in the current folder when left out. ``print_after``
-    names a pass, or ``all``; ``dump`` is a folder that gets the module after each pass.
-    ``note`` is told what is being done.
+    with ``.tapeout`` (a folder: without) in the current folder when left out. ``look`` shows
+    the module on its way; ``note`` is told what is being done.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
@@ -60,7 +71,7 @@ def compile(
     for option, value in (("quantize", quantize), ("sparsify", sparsify)):
         _refuse_spec(option, value)
     module = import_any(model, dims, note)
-    lower(module, print_after=print_after, dump=dump, note=note)
+    lower(module, look, note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
@@ -68,7 +79,7 @@ def compile(
     return path
 
 
-def import_any(model: object, dims: Dims | None = None, note: Note = lambda _: None) -> Module:
+def import_any(model: Any, dims: Dims | None = None, note: Note = lambda _: None) -> Module:
     """The ``nn`` module of whatever a user brings."""
     note("reading the model")
     checked = load_any(model)
@@ -76,12 +87,12 @@ def import_any(model: object, dims: Dims | None = None, note: Note = lambda _: N
     return import_model(checked, dims)
 
 
-def load_any(model: str | os.PathLike[str] | bytes | onnx.ModelProto | object) -> CheckedModel:
+def load_any(model: Any) -> CheckedModel:
     """Read and check a model. E0404 for a kind that has no importer, E03xx for what is wrong."""
     if isinstance(model, str | os.PathLike):
-        if Path(model).suffix == ".pt2":
+        if Path(os.fspath(model)).suffix == ".pt2":
             raise _no_importer("a torch.export file (.pt2)")
-        return load_model(Path(model))
+        return load_model(os.fspath(model))
     if isinstance(model, bytes | onnx.ModelProto):
         return load_model(model)
     raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
@@ -89,14 +100,12 @@ def load_any(model: str | os.PathLike[str] | bytes | onnx.ModelProto | object) -
 
 def lower(
     module: Module,
-    *,
-    print_after: str | None = None,
+    look: Look = NOTHING,
     stop_after: str | None = None,
-    dump: str | os.PathLike[str] | None = None,
     note: Note = lambda _: None,
 ) -> None:
     """Run all passes that do not depend on a target; E0101 for a pass that is not among them."""
-    for option, name in (("--print-after", print_after), ("--stop-after", stop_after)):
+    for option, name in (("--print-after", look.print_after), ("--stop-after", stop_after)):
         known = list(dict.fromkeys(p.name for p in PASSES))
         if name is not None and name not in (*known, *(["all"] if "print" in option else [])):
             raise CompileError(
@@ -105,8 +114,7 @@ def lower(
                 [("where", option), ("known", ", ".join(known))],
             )
     note("simplifying, choosing layouts and fusing")
-    folder = Path(dump) if dump is not None else None
-    run(module, PASSES, print_after=print_after, stop_after=stop_after, dump=folder)
+    run(module, PASSES, print_after=look.print_after, stop_after=stop_after, dump=look.dump)
 
 
 def targeted(target: str) -> list[Device]:
@@ -153,5 +161,5 @@ def _no_importer(kind: str) -> CompileError:
 
 
 def _default_output(model: Any, format: str) -> Path:
-    stem = Path(model).stem if isinstance(model, str | os.PathLike) else "model"
+    stem = Path(os.fspath(model)).stem if isinstance(model, str | os.PathLike) else "model"
     return Path(stem if format == "dir" else f"{stem}.tapeout")

@@ -1,0 +1,300 @@
+"""The ``tapeout`` command.
+
+Exit status: 0 done; 1 the input was refused, with coded errors on standard error; 2 wrong usage,
+which is what click finds wrong and every E01xx (command line and options).
+
+Whatever a command needs is imported when it runs: ``--help`` answers at once, and ``run`` loads
+the runtime alone.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+import tapeout
+
+REFUSED, WRONG_USAGE = 1, 2
+
+Pairs = tuple[tuple[str, Any], ...]
+
+
+class Doors(click.Group):
+    """The group of all commands: turns a coded error into its text and an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        from tapeout.ir.errors import CompileError
+        from tapeout.runtime.errors import RunError
+
+        try:
+            return super().invoke(ctx)
+        except (CompileError, RunError) as error:
+            click.echo(str(error), err=True)
+            ctx.exit(WRONG_USAGE if error.code.startswith("E01") else REFUSED)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``, split at the last ``=``: names come from models and may hold one."""
+    name, _, value = text.rpartition("=")
+    if not (name and value):
+        raise click.BadParameter(f"'{text}' is not NAME=VALUE")
+    return name, value
+
+
+def _size(text: str) -> tuple[str, int]:
+    """``NAME=N``."""
+    name, value = _pair(text)
+    if not value.isdecimal():
+        raise click.BadParameter(f"'{text}' is not NAME=N")
+    return name, int(value)
+
+
+def _range(text: str) -> tuple[str, int | tuple[int, int]]:
+    """``NAME=N`` or ``NAME=LO..HI``."""
+    name, value = _pair(text)
+    lo, dots, hi = value.partition("..")
+    if not (lo.isdecimal() and (hi.isdecimal() if dots else True)):
+        raise click.BadParameter(f"'{text}' is neither NAME=N nor NAME=LO..HI")
+    return name, (int(lo), int(hi)) if dots else int(lo)
+
+
+target_option = click.option(
+    "--target", default="cpu", metavar="TARGET[:DEVICE[,DEVICE]...]", show_default=True
+)
+dims_option = click.option(
+    *("--dim", "dims"),
+    type=_range,
+    multiple=True,
+    metavar="NAME=N|LO..HI",
+    help="Fix a dimension of the inputs, or give its range.",
+)
+at_option = click.option(
+    "--at",
+    type=_size,
+    multiple=True,
+    metavar="NAME=N",
+    help="A size that figures are for; else 1 for a batch, 128 for others.",
+)
+inputs_option = click.option(
+    *("--input", "inputs"), type=_pair, multiple=True, metavar="NAME=FILE.npy"
+)
+
+
+@click.group(cls=Doors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(tapeout.__version__, prog_name="tapeout")
+def main() -> None:
+    """Compile trained model graphs, ahead of time, to programs for accelerators."""
+
+
+@main.command()
+@click.argument("model")
+@target_option
+@click.option("-o", "--output", metavar="FILE", help="Default: MODEL.tapeout, in this folder.")
+@dims_option
+@click.option("--quantize", metavar="SPEC", help="Narrower element types (no pass yet).")
+@click.option("--sparsify", metavar="SPEC", help="Drop small weights (no pass yet).")
+@click.option("--format", type=click.Choice(["file", "dir"]), default="file", show_default=True)
+@click.option("--print-after", metavar="PASS", help="Print the module after a pass, or 'all'.")
+@click.option("--stop-after", metavar="PASS", help="Print the module after a pass, and end there.")
+@click.option("--dump", metavar="DIR", help="Write the module after each pass.")
+def compile(
+    model: str,
+    target: str,
+    output: str | None,
+    dims: Pairs,
+    quantize: str | None,
+    sparsify: str | None,
+    format: Literal["file", "dir"],
+    print_after: str | None,
+    stop_after: str | None,
+    dump: str | None,
+) -> None:
+    """Compile MODEL (.onnx) to an artifact."""
+    from tapeout.frontend import driver
+    from tapeout.frontend.terminal import progress
+    from tapeout.passes.text import module_text
+
+    look = driver.Look(print_after, Path(dump) if dump is not None else None)
+    with progress() as note:
+        if stop_after is not None:
+            driver.targeted(target)
+            module = driver.import_any(model, _unique(dims), note)
+            driver.lower(module, look, stop_after)
+            text = module_text(module)
+        else:
+            path = driver.compile(
+                *(model, target),
+                dims=_unique(dims),
+                output=output,
+                format=format,
+                quantize=quantize,
+                sparsify=sparsify,
+                look=look,
+                note=note,
+            )
+            text = f"{path}\n"
+    click.echo(text, nl=False)
+
+
+@main.command()
+@click.argument("artifact")
+@inputs_option
+@click.option("--output", metavar="DIR", help="Write each output there as NAME.npy.")
+@click.option("--threads", type=click.IntRange(min=1), help="Default: one per CPU.")
+def run(artifact: str, inputs: Pairs, output: str | None, threads: int | None) -> None:
+    """Run ARTIFACT once; without --output, print a line about each output."""
+    from tapeout.frontend.arrays import read_inputs, summary, write_outputs
+    from tapeout.runtime.errors import printable
+    from tapeout.runtime.program import load
+
+    given = read_inputs(_unique(inputs).items())
+    with load(artifact, threads=threads) as program:
+        outputs = program.run(given)
+    if output is not None:
+        lines = [str(path) for path in write_outputs(Path(output), outputs)]
+    else:
+        lines = [summary(name, array) for name, array in outputs.items()]
+    for line in lines:
+        click.echo(printable(line))
+
+
+@main.command()
+@click.argument("model_or_artifact")
+@target_option
+@dims_option
+@at_option
+@inputs_option
+@click.option("--threads", type=click.IntRange(min=1), help="Default: one per CPU.")
+@click.option("--against", default="", metavar="ENGINE[,ENGINE]", help="onnxruntime, openvino.")
+@click.option("--rounds", type=click.IntRange(min=1), default=15, show_default=True)
+@click.option("--profile", is_flag=True, help="Time every kernel too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(
+    model_or_artifact: str,
+    target: str,
+    dims: Pairs,
+    at: Pairs,
+    inputs: Pairs,
+    threads: int | None,
+    against: str,
+    rounds: int,
+    profile: bool,
+    as_json: bool,
+) -> None:
+    """Measure an artifact, or a model, which is compiled first; also against other engines."""
+    from tapeout.frontend import bench as bench_
+    from tapeout.frontend.arrays import read_inputs
+    from tapeout.frontend.terminal import console, progress
+
+    path = Path(model_or_artifact)
+    engines = [name for name in against.split(",") if name]
+    wish = bench_.Wish(
+        threads, engines, read_inputs(_unique(inputs).items()), _unique(at), rounds, profile
+    )
+    with progress() as note:
+        if not _is_artifact(path):
+            from tapeout.frontend import driver
+
+            def compile_to(output: Path) -> Path:
+                return driver.compile(path, target, dims=_unique(dims), output=output, note=note)
+
+            result = bench_.bench_model(path, compile_to, wish, note)
+        elif engines or dims:
+            raise click.UsageError("--against and --dim need a model, not an artifact")
+        else:
+            result = bench_.bench_artifact(path, wish, note)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(result.tree(), indent=1))
+    else:
+        bench_.show(result, console())
+
+
+@main.command()
+@click.argument("model")
+@target_option
+@dims_option
+@at_option
+@click.option("--gflops", type=float, help="This machine's peak, for a modelled time.")
+@click.option("--gb-per-s", type=float, help="Its memory's bandwidth, for the same.")
+def explain(
+    model: str,
+    target: str,
+    dims: Pairs,
+    at: Pairs,
+    gflops: float | None,
+    gb_per_s: float | None,
+) -> None:
+    """Say what of MODEL will not compile, all of it at once; else what it will cost."""
+    from tapeout.frontend import explain as explain_
+    from tapeout.frontend.terminal import console, progress
+
+    if (gflops is None) != (gb_per_s is None):
+        raise click.UsageError("--gflops and --gb-per-s go together")
+    roofline = explain_.Roofline(gflops, gb_per_s) if gflops and gb_per_s else None
+    with progress() as note:
+        found = explain_.explain(Path(model), target, _unique(dims), _unique(at), note)
+    explain_.show(found, console(), roofline)
+
+
+@main.command()
+@click.argument("file")
+@click.option("-p", "--passes", required=True, metavar="PASS[,PASS]...")
+@click.option("-o", "--output", metavar="FILE", help="Default: standard output.")
+@click.option("--print-after", metavar="PASS", help="Print the module after a pass, or 'all'.")
+@click.option("--verify-each", is_flag=True, help="Verify after each pass, not only at the end.")
+def opt(
+    file: str, passes: str, output: str | None, print_after: str | None, verify_each: bool
+) -> None:
+    """Run passes over the text of a module: FILE, or - for standard input."""
+    from tapeout.frontend.text import read
+    from tapeout.passes.manager import run
+    from tapeout.passes.pipeline import parse_pipeline
+    from tapeout.passes.text import module_text, write_module
+
+    chosen = parse_pipeline(passes)
+    module = read(file)
+    verify: Literal["each", "end"] = "each" if verify_each else "end"
+    run(module, chosen, verify=verify, print_after=print_after)
+    if output is None:
+        click.echo(module_text(module), nl=False)
+    else:
+        write_module(module, Path(output))
+
+
+@main.command()
+def targets() -> None:
+    """List targets and devices, with what each needs and whether it is installed."""
+    from tapeout.frontend.inventory import inventory, show
+    from tapeout.frontend.terminal import console
+
+    show(inventory(), console())
+
+
+def _unique(pairs: Pairs) -> Mapping[str, Any]:
+    """The pairs by name; the same name twice is wrong usage."""
+    named: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in named:
+            raise click.UsageError(f"'{name}' is given twice")
+        named[name] = value
+    return named
+
+
+def _is_artifact(path: Path) -> bool:
+    """A folder, or a zip that is no .pt2; what cannot be read is left to who reports that."""
+    if path.is_dir() or path.suffix == ".tapeout":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04" and path.suffix != ".pt2"
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

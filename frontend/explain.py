@@ -1,0 +1,194 @@
+"""``explain``: what stands between a model and a target, and what the model costs, before work."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tapeout.frontend import driver
+from tapeout.frontend.sizes import choose
+from tapeout.frontend.terminal import scaled
+from tapeout.ir.cost import Cost, bytes_moved, kernel_cost
+from tapeout.ir.errors import CompileError, together
+from tapeout.ir.expr import Expr, Symbol, as_expr
+from tapeout.ir.module import Module
+from tapeout.ir.op import NNOp
+from tapeout.ir.ops.source import ConstantOp, WeightOp
+from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp
+from tapeout.ir.types import Spec, spec, specs
+from tapeout.targets.cpu.build import compiler
+from tapeout.targets.cpu.device import Device
+from tapeout.targets.cpu.target import lower_kernels
+
+
+@dataclass(frozen=True)
+class Row:
+    """All operators of one kind: floating-point operations, and bytes as if none were fused."""
+
+    kind: str
+    count: int
+    flops: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Ceilings that a user gives: 1e9 operations, and 1e9 bytes, per second."""
+
+    gflops: float
+    gb_per_s: float
+
+    def seconds(self, flops: int, moved: int) -> float:
+        """The longer of computing and moving."""
+        return max(flops / self.gflops, moved / self.gb_per_s) / 1e9
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What :func:`explain` found; ``at`` holds the sizes that the figures are for."""
+
+    devices: Sequence[str]
+    inputs: Sequence[tuple[str, Spec]]
+    outputs: Sequence[tuple[str, Spec]]
+    symbols: Sequence[Symbol]
+    at: Mapping[str, int]
+    rows: Sequence[Row]
+    kernels: int
+    calls: Sequence[tuple[int, int]]
+    """Operations and bytes of every kernel call."""
+    weight_bytes: int
+
+
+def explain(
+    model: Path,
+    target: str,
+    dims: driver.Dims | None,
+    at: Mapping[str, int],
+    note: driver.Note,
+) -> Explanation:
+    """Look at a model for a target without building it.
+
+    Raises CompileError with everything that will not compile, each with its fix.
+    """
+    devices = driver.targeted(target)
+    module = driver.import_any(model, dims, note)
+    driver.lower(module, note=note)
+    note("lowering kernels")
+    refuse(module, devices)
+    return _explanation(module, [f"cpu:{d.name}" for d in devices], at)
+
+
+def refuse(module: Module, devices: Iterable[Device]) -> None:
+    """Raise every reason for which a lowered module cannot be built for the devices."""
+    found: dict[str, CompileError] = {}
+    for device in devices:
+        for check in (partial(lower_kernels, module), compiler):
+            try:
+                check(device)
+            except CompileError as error:
+                found.setdefault(str(error), error)
+    if found:
+        raise together(list(found.values()), "the model will not compile for this target")
+
+
+def _explanation(module: Module, devices: Sequence[str], at: Mapping[str, int]) -> Explanation:
+    entry = next(iter(module.entries()))
+    kernels = module.kernels()
+    calls = [kernels[op.callee.data] for op in entry.walk() if isinstance(op, CallOp)]
+    values = [*specs(entry.body.block.args), *(s for k in kernels.values() for s in _specs(k))]
+    symbols = sorted({s for v in values for d in v.dims for s in d.symbols()}, key=str)
+    chosen = _sizes(entry, symbols, at)
+    return Explanation(
+        devices,
+        list(zip(entry.inputs.data, specs(entry.body.block.args), strict=True)),
+        list(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True)),
+        symbols,
+        chosen,
+        _rows(calls, chosen),
+        len(kernels),
+        [_numbers(kernel_cost(kernel), chosen) for kernel in calls],
+        sum(_weights(entry)),
+    )
+
+
+def _specs(kernel: KernelOp) -> list[Spec]:
+    return [s for op in kernel.walk() if isinstance(op, NNOp) for s in specs(op.results)]
+
+
+def _sizes(entry: EntryOp, symbols: Iterable[Symbol], at: Mapping[str, int]) -> dict[str, int]:
+    """Chosen for the inputs' symbols; one that data decides its greatest."""
+    first = {str(s.dims[0]) for s in specs(entry.body.block.args) if s.dims}
+    own = [(s.name, s.lo, s.hi) for s in symbols if not isinstance(s.hi, Expr)]
+    chosen = choose(own, first, at)
+    for s in symbols:
+        if isinstance(s.hi, Expr):
+            chosen[s.name] = s.hi.evaluate(chosen)
+    return chosen
+
+
+def _rows(calls: Iterable[KernelOp], at: Mapping[str, int]) -> list[Row]:
+    count: Counter[str] = Counter()
+    flops: Counter[str] = Counter()
+    moved: Counter[str] = Counter()
+    for kernel in calls:
+        for op in kernel.walk():
+            if isinstance(op, NNOp) and not isinstance(op, ConstantOp | WeightOp):
+                kind = op.name.removeprefix("nn.")
+                count[kind] += 1
+                flops[kind] += as_expr(op.flops()).evaluate(at)
+                moved[kind] += bytes_moved(op).evaluate(at)
+    rows = [Row(kind, count[kind], flops[kind], moved[kind]) for kind in count]
+    return sorted(rows, key=lambda row: (-row.flops, -row.bytes, row.kind))
+
+
+def _numbers(cost: Cost, at: Mapping[str, int]) -> tuple[int, int]:
+    return cost.flops.evaluate(at), cost.bytes.evaluate(at)
+
+
+def _weights(entry: EntryOp) -> Iterator[int]:
+    seen: set[str] = set()
+    for op in entry.walk():
+        if isinstance(op, WeightOp) and op.symbol.data not in seen:
+            seen.add(op.symbol.data)
+            yield spec(op.y).bytes.evaluate({})
+
+
+def show(found: Explanation, out: Console, roofline: Roofline | None = None) -> None:
+    """Print an explanation; ``roofline`` adds a modelled time."""
+    out.print(f"target   {', '.join(found.devices)}: compiles")
+    for label, ports in (("input", found.inputs), ("output", found.outputs)):
+        for name, of in ports:
+            out.print(f"{label:8} {name}: {of.dtype}[{', '.join(map(str, of.dims))}]")
+    for s in found.symbols:
+        hi = "no limit; --dim gives one" if s.hi is None else s.hi
+        out.print(f"size     {s.name}: {s.lo} to {hi}")
+    out.print(_table(found))
+    moved = sum(bytes for _, bytes in found.calls)
+    kernels = f"{len(found.calls)} calls of {found.kernels} kernels"
+    out.print(f"kernels  {kernels}; {scaled(moved, 'B')} in and out of them after fusion")
+    out.print(f"weights  {scaled(found.weight_bytes, 'B')}")
+    if roofline is not None:
+        time = sum(roofline.seconds(*call) for call in found.calls)
+        given = f"{roofline.gflops:g} GFLOP/s and {roofline.gb_per_s:g} GB/s"
+        out.print(f"time     {time * 1e3:.3g} ms (modelled: each kernel at {given}, as given)")
+
+
+def _table(found: Explanation) -> Table:
+    sizes = " ".join(f"{name}={value}" for name, value in found.at.items())
+    table = Table("operator", title=f"work at {sizes}" if sizes else "work", title_justify="left")
+    for head in ("count", "flop", "bytes unfused"):
+        table.add_column(head, justify="right")
+    for row in found.rows:
+        table.add_row(row.kind, str(row.count), *_work(row.flops, row.bytes))
+    total = (sum(r.flops for r in found.rows), sum(r.bytes for r in found.rows))
+    table.add_section()
+    table.add_row("all", str(sum(r.count for r in found.rows)), *_work(*total))
+    return table
+
+
+def _work(flops: int, moved: int) -> tuple[str, str]:
+    return scaled(flops, "flop"), scaled(moved, "B")
