@@ -101,7 +101,9 @@ def runnable() -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``isa``: once per instruction set, or for those that the module names in ``ISAS``."""
     if "isa" in metafunc.fixturenames:
-        wanted = cast(tuple[str, ...], vars(metafunc.module).get("ISAS", tuple(COMPILERS)))
+        wanted = cast(
+            tuple[str, ...], vars(getattr(metafunc, "module")).get("ISAS", tuple(COMPILERS))
+        )
         metafunc.parametrize("isa", [isa for isa in runnable() if isa in wanted])
 
 
