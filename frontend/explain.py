@@ -1,7 +1,7 @@
 """``explain``: what stands between a model and a target, and what the model costs, before work."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from tapeout.ir.op import NNOp
 from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp
 from tapeout.ir.types import Spec, spec, specs
+from tapeout.passes.memory.plan import make_plan
 from tapeout.targets.cpu.build import compiler
 from tapeout.targets.cpu.device import Device
 from tapeout.targets.cpu.target import lower_kernels
@@ -85,12 +86,15 @@ def explain(
 def refuse(module: Module, devices: Iterable[Device]) -> None:
     """Raise every reason for which a lowered module cannot be built for the devices."""
     found: dict[str, CompileError] = {}
+    entry = next(iter(module.entries()))
+    checks: list[Callable[[], object]] = [partial(make_plan, module, entry, {})]
     for device in devices:
-        for check in (partial(lower_kernels, module), compiler):
-            try:
-                check(device)
-            except CompileError as error:
-                found.setdefault(str(error), error)
+        checks += [partial(lower_kernels, module, device), partial(compiler, device)]
+    for check in checks:
+        try:
+            check()
+        except CompileError as error:
+            found.setdefault(str(error), error)
     if found:
         raise together(list(found.values()), "the model will not compile for this target")
 

@@ -86,7 +86,9 @@ class _Planner:
         for op in block.ops:
             match op:
                 case WeightOp():
-                    self.buffers[op.y] = self.weight(op)
+                    # Nobody reads the original of a weight that was packed anew.
+                    if op.y.uses:
+                        self.buffers[op.y] = self.weight(op)
                 case ReshapeOp():
                     self.buffers[op.y] = self.buffers[op.x]
                 case CallOp():
