@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -101,9 +102,8 @@ def runnable() -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``isa``: once per instruction set, or for those that the module names in ``ISAS``."""
     if "isa" in metafunc.fixturenames:
-        wanted = cast(
-            tuple[str, ...], vars(getattr(metafunc, "module")).get("ISAS", tuple(COMPILERS))
-        )
+        module = cast(ModuleType, getattr(metafunc, "module"))
+        wanted: tuple[str, ...] = getattr(module, "ISAS", tuple(COMPILERS))
         metafunc.parametrize("isa", [isa for isa in runnable() if isa in wanted])
 
 
