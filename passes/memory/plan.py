@@ -3,6 +3,12 @@
 Reshapes cost nothing: their result is the operand's buffer. Everything else that a step writes
 is a buffer of its own: an output's, or one in the arena, alive from the step that writes it to
 the last one that reads it.
+
+Sizes that data decides. A kernel with an operator of ``DECIDES`` is lowered to two programs
+(``kernel_io.Lowered``): ``count`` writes the sizes, and what it found on the way, to buffers of
+known size; then the symbols are bound (``BindStep``), the results get memory of their exact size
+(``rt_late``, or ``rt_output``), and ``program`` fills them. So no kernel ever writes to a buffer
+of an upper bound, and to the kernel that fills, the decided size is a dimension like any other.
 """
 
 from __future__ import annotations

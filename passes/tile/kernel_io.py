@@ -11,7 +11,8 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import DType, f32
-from tapeout.ir.expr import Expr, ExprLike, as_expr
+from tapeout.ir.expr import Expr, ExprLike, Symbol, as_expr, as_symbol
+from tapeout.ir.op import NNOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, ProgramOp, lane
@@ -39,10 +40,31 @@ class Machine:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A tile program, and for some operands the layout in which it wants their weights."""
+    """A tile program, and for some operands the layout in which it wants their weights.
+
+    ``count`` is there for a kernel whose result sizes its data decides, and runs first. Its
+    buffers: the kernel's arguments, any *state* it computes on the way (the order of a sort, the
+    chosen boxes), and last ``i64[k]`` with the value of each symbol of :func:`decided`. Its
+    ``outputs`` are the state and that vector; no size in it depends on the decided symbols. Its
+    name is the kernel's with ``_count`` behind. Then the symbols are bound and the results
+    allocated in their exact size, and ``program`` runs: on the kernel's arguments, the state
+    (as inputs), and the results.
+    """
 
     program: ProgramOp
     packs: Mapping[int, Pack] = field(default_factory=dict[int, Pack])
+    count: ProgramOp | None = None
+
+
+def decided(kernel: KernelOp) -> list[Symbol]:
+    """The symbols that operators of a kernel bind to sizes which their data decides, in order."""
+    found: list[Symbol] = []
+    for op in kernel.body.block.ops:
+        for name in op.DECIDES if isinstance(op, NNOp) else ():
+            size = as_symbol(op.attrs()[name][0])
+            assert size is not None, f"{op.name} decides a bare symbol"
+            found.append(size)
+    return found
 
 
 def accumulator(dtype: DType) -> DType:
