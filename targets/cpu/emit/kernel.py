@@ -69,6 +69,7 @@ class _Printer:
         self.count = 0
         self.pointers: dict[SSAValue, str] = {}
         self.values: dict[SSAValue, list[list[str]]] = {}
+        self.late: dict[SSAValue, ops.LoadOp] = {}
         self.shared: list[SSAValue] = []
         self.per_thread: list[SSAValue] = []
         self.fixed: dict[SSAValue, int] = {}
@@ -397,6 +398,15 @@ class _Printer:
         )
 
     def load(self, op: ops.LoadOp) -> None:
+        """Load a tile now, or, when only products read its rows as scalars, where they do."""
+        if self.shape(op.y)[1] == 1 and all(
+            isinstance(u.operation, ops.DotOp) and u.operation.a is op.y for u in op.y.uses
+        ):
+            self.late[op.y] = op
+            return
+        self.load_now(op)
+
+    def load_now(self, op: ops.LoadOp) -> None:
         t = carrier(tile_of(op.y).dtype).name
         fill = float(op.fill.data)
         rows: list[list[str]] = []
@@ -507,14 +517,24 @@ class _Printer:
         self.define(op.y, results)
 
     def dot(self, op: ops.DotOp) -> None:
+        """One step of a product, row by row: a row's scalar is loaded right before its use, so
+        that it needs one register and the accumulators keep theirs."""
         t = carrier(tile_of(op.acc).dtype).name
-        depth = self.shape(op.a)[1]
-        assert depth == 1, "a CPU product takes one step of k at a time"
-        rows = [
-            [self.fma(self.pick(op.a, r, 0), self.pick(op.b, 0, q), self.pick(op.acc, r, q), t) for r, q in row]
-            for row in self.each(op.y)
-        ]
-        self.define(op.y, rows)
+        assert self.shape(op.a)[1] == 1, "a CPU product takes one step of k at a time"
+        late, name = self.late.get(op.a), self.fresh()
+        regs: list[list[str]] = []
+        for row in self.each(op.y):
+            regs.append([])
+            for r, q in row:
+                if late is not None and q == 0:
+                    at = self.access(late, late.y, r, 0)
+                    scalar = access.load_scalar(at, float(late.fill.data))
+                    self.line(f"const v_{t} {name}_a{r} = v_splat_{t}({scalar});")
+                a = f"{name}_a{r}" if late is not None else self.pick(op.a, r, 0)
+                value = self.fma(a, self.pick(op.b, 0, q), self.pick(op.acc, r, q), t)
+                self.line(f"const v_{t} {name}_{r}_{q} = {value};")
+                regs[-1].append(f"{name}_{r}_{q}")
+        self.values[op.y] = regs
 
     def fma(self, a: str, b: str, c: str, t: str) -> str:
         if t in ("f32", "f64"):
