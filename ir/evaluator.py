@@ -138,7 +138,8 @@ class Evaluator:
         if slices:
             return np.stack([s[index] for s in slices])
         want = spec(op.ys[len(op.carried) + index])
-        inner = [0 if not d.symbols() <= set(()) else int(d) for d in want.dims[1:]]
+        known = [all(s.name in self.symbols for s in d.symbols()) for d in want.dims[1:]]
+        inner = [self.number(d) if k else 0 for d, k in zip(want.dims[1:], known, strict=True)]
         return np.zeros((0, *inner), want.dtype.numpy)
 
 

@@ -483,9 +483,9 @@ def _quotient_bounds(a: Range, b: Range) -> Range:
 @lru_cache(maxsize=65536)
 def _divide(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     """``(a // b, a % b)`` with every part of ``a`` that ``b`` divides taken out."""
-    if a.constant is not None and b.constant:
-        return as_expr(a.constant // b.constant), as_expr(a.constant % b.constant)
     quotient, rest = _divide_exactly(a, b)
+    if rest.constant is not None and b.constant:
+        return quotient + rest.constant // b.constant, as_expr(rest.constant % b.constant)
     if is_at_least(rest, 0) and is_less(rest, b):
         return quotient, rest
     if b.constant is not None and b.constant > 0:

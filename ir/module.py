@@ -11,6 +11,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 
 from tapeout.ir.dtypes import dtype_of
+from tapeout.ir.expr import as_expr
 from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import EntryOp, KernelOp
 from tapeout.ir.weights import WeightStore
@@ -46,10 +47,8 @@ class Module:
         if array.nbytes <= INLINE_BYTES and array.dtype.kind not in "OUSc":
             return ConstantOp.make(value=array)
         symbol = self.weights.add(array, label)
-        shape, dtype = tuple(array.shape), dtype_of(array).name
-        from tapeout.ir.expr import as_expr
-
-        return WeightOp.make(symbol=symbol, shape=tuple(map(as_expr, shape)), dtype=dtype)
+        shape = tuple(map(as_expr, array.shape))
+        return WeightOp.make(symbol=symbol, shape=shape, dtype=dtype_of(array).name)
 
     def value_of(self, value: SSAValue) -> Array | None:
         """The array behind an SSA value that is a constant or a weight, else None."""

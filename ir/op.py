@@ -73,7 +73,8 @@ class NNOp(IRDLOperation, ABC):
             for name, value in attrs.items()
             if value is not None
         }
-        required = _required(cls) - set(properties)
+        unknown, required = set(attrs) - _property_names(cls), _required(cls) - set(properties)
+        assert not unknown, f"{cls.name} has no {sorted(unknown)}"
         assert not required, f"{cls.name} needs {sorted(required)}"
         given = [_specs(operand) for operand in operands]
         native = defaults(cls) | {n: _unwrap(a) for n, a in properties.items()}
@@ -143,7 +144,8 @@ def defaults(cls: type[NNOp]) -> dict[str, Any]:
     """Declared default of every property in Python values; None where there is none."""
     found: dict[str, Any] = {}
     definitions = cls.get_irdl_definition().properties
-    for name in _property_names(cls):
+    # In the order of the definition: a set's order would change from run to run.
+    for name in (n for n in definitions if n in _property_names(cls)):
         default = definitions[name].default_value
         found[name] = None if default is None else _unwrap(default)
     return found

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tapeout.ir.dtypes import Kind
+from tapeout.ir.dtypes import Kind, dtype_of
 from tapeout.ir.numeric import wide
 
 Array = np.ndarray[Any, Any]
@@ -95,7 +95,7 @@ def _where(c: Array, a: Array, b: Array) -> Array:
 
 
 def _divide(a: Array, b: Array) -> Array:
-    if not np.issubdtype(a.dtype, np.integer):
+    if not dtype_of(a).is_integer:
         return a / b
     quotient = np.abs(a) // np.where(b == 0, 1, np.abs(b))
     signed = np.where((a < 0) == (b < 0), quotient, -quotient)
@@ -103,19 +103,19 @@ def _divide(a: Array, b: Array) -> Array:
 
 
 def _floor_mod(a: Array, b: Array) -> Array:
-    if not np.issubdtype(a.dtype, np.integer):
+    if not dtype_of(a).is_integer:
         return np.mod(a, b)
     return np.where(b == 0, 0, np.mod(a, np.where(b == 0, 1, b))).astype(a.dtype)
 
 
 def _trunc_mod(a: Array, b: Array) -> Array:
-    if not np.issubdtype(a.dtype, np.integer):
+    if not dtype_of(a).is_integer:
         return np.fmod(a, b)
     return np.where(b == 0, 0, np.fmod(a, np.where(b == 0, 1, b))).astype(a.dtype)
 
 
 def _power(a: Array, b: Array) -> Array:
-    if not np.issubdtype(a.dtype, np.integer):
+    if not dtype_of(a).is_integer:
         return np.power(a, b)
     return np.power(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
 
@@ -123,7 +123,7 @@ def _power(a: Array, b: Array) -> Array:
 def _shift(left: bool) -> Callable[[Array, Array], Array]:
     def shift(a: Array, b: Array) -> Array:
         move = np.left_shift if left else np.right_shift
-        inside = b < a.dtype.itemsize * 8
+        inside = b < dtype_of(a).bits
         return np.where(inside, move(a, np.where(inside, b, 0)), 0).astype(a.dtype)
 
     return shift

@@ -30,7 +30,7 @@ settings.register_profile("tree", database=None, deadline=None)
 settings.load_profile("tree")
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Value: TypeAlias = "Array | tuple[Array, ...] | None"
+Value: TypeAlias = Array | tuple[Array, ...] | None
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Sample:
 
     name: str
     operands: tuple[Value, ...]
-    attrs: dict[str, Any] = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict[str, Any])
     tolerance: float = 1e-5
 
     @property
@@ -259,10 +259,10 @@ def samples() -> list[Sample]:
 def apply() -> Callable[..., Any]:
     """Run one operator by name through the evaluator: ``apply(name, *arrays, **attrs)``."""
 
-    def run(name: str, *operands: Any, **attrs: Any) -> Any:
-        results = Sample(
-            name, tuple(np.asarray(o) if isinstance(o, np.generic) else o for o in operands), attrs
-        ).run()
+    def run(name: str, *operands: Value | np.generic, **attrs: Any) -> Any:
+        # Indexing an array down to rank 0 gives a numpy scalar.
+        given = tuple(np.asarray(o) if isinstance(o, np.generic) else o for o in operands)
+        results = Sample(name, given, attrs).run()
         return results[0] if len(results) == 1 else results
 
     return run

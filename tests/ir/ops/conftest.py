@@ -1,7 +1,7 @@
 """An oracle for operators: ONNX's reference evaluator on a model of one node."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -33,7 +33,8 @@ def onnx_node() -> Callable[..., list[Array]]:
         model = onnx.helper.make_model(
             graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10
         )
-        return [np.asarray(r) for r in ReferenceEvaluator(model).run(None, given)]
+        values = cast(Any, ReferenceEvaluator(model)).run(None, given)
+        return [np.asarray(v) for v in values]
 
     return run
 
