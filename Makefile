@@ -1,0 +1,61 @@
+# `make demo` and `make test` set up everything that they need, in .venv and from Debian's packages.
+
+PYTHON ?= python3
+BIN := .venv/bin
+KEY := $(shell cat pyproject.toml .ci/setup | sha256sum | cut -c1-16)
+SETUP := .venv/.setup-test-$(KEY)
+BENCH_SETUP := .venv/.setup-bench-$(KEY)
+# Options for the command behind a target: make onnx-suite ARGS='--only softmax'
+ARGS ?=
+
+VENV_NEEDS := $(PYTHON)=python3 /usr/bin/gcc=gcc /usr/include/stdlib.h=libc6-dev
+TEST_NEEDS := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-aarch64=qemu-user \
+	/usr/aarch64-linux-gnu/include/stdlib.h=libc6-dev-arm64-cross
+
+export PYTHON
+# Engines and test workers share the cores; a pool per library would fight for them.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test lint bench onnx-suite wheel setup
+help:
+	@echo "make demo        compile a sentence encoder for this CPU, run it, print latency and size"
+	@echo "make test        lint, and the whole test suite"
+	@echo "make lint        ruff and pyright"
+	@echo "make bench       measure against ONNX Runtime and OpenVINO (ARGS='--models minilm')"
+	@echo "make onnx-suite  ONNX's own cases, compiled (ARGS='--only softmax')"
+	@echo "make wheel       build a wheel and check what is in it"
+
+demo: $(SETUP)
+	@$(BIN)/python tests/demo/demo.py $(ARGS)
+
+# Lint and tests both run whatever the other says; the last line is pytest's summary.
+test: $(SETUP)
+	@.ci/need $(TEST_NEEDS)
+	@status=0; \
+	$(MAKE) --no-print-directory lint || status=1; \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS) || status=1; \
+	exit $$status
+
+lint: $(SETUP)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/pyright
+
+bench: $(BENCH_SETUP)
+	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+onnx-suite: $(SETUP)
+	@$(BIN)/python tests/frontend/onnx/suite.py --engine compiled $(ARGS)
+
+wheel: $(SETUP)
+	@$(BIN)/python -m pytest -q tests/test_wheel.py
+
+setup: $(SETUP)
+
+$(SETUP):
+	@.ci/need $(VENV_NEEDS)
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/need /nonexistent=python3-venv
+	@.ci/setup test $@
+
+$(BENCH_SETUP): $(SETUP)
+	@.ci/setup bench $@
