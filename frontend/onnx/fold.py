@@ -51,8 +51,21 @@ def fold(
         return None if made is None else _complete(made, results[0].dtype)
     if any(_content(v).size > FOLDED_ELEMENTS for v in values):
         return None
-    arrays = as_tuple(op.reference(*_arrays(operands, _content), **numbers))
-    return tuple(known(np.asarray(a)) for a in arrays)
+    arrays = _computed(op, _arrays(operands, _content), numbers)
+    return None if arrays is None else tuple(known(np.asarray(a)) for a in arrays)
+
+
+def _computed(
+    op: type[NNOp], arrays: Sequence[Any], attrs: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """The operator's own meaning; None for an index outside its axis.
+
+    Such an index is the run's to meet: it may stand in a branch that is never taken.
+    """
+    try:
+        return as_tuple(op.reference(*arrays, **attrs))
+    except IndexError:
+        return None
 
 
 def hints(
@@ -97,7 +110,8 @@ def _expressions(
         return arrays[0]
     if op is GatherOp and arrays[1].dtype == object:
         return None
-    return np.asarray(op.reference(*arrays, **attrs), object) if op in _MOVES else None
+    made = _computed(op, arrays, attrs) if op in _MOVES else None
+    return None if made is None else np.asarray(made[0], object)
 
 
 def _map(fn: str, operands: Sequence[Array]) -> Array | None:

@@ -9,6 +9,7 @@ from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.expand import FreshNames
 from tapeout.frontend.onnx.functions import inline_functions
 from tapeout.frontend.onnx.interface import entry_inputs, flat_outputs
+from tapeout.frontend.onnx.narrow import check_asked, implied_limits
 from tapeout.frontend.onnx.registry import Rule, find_rule
 from tapeout.frontend.onnx.schema_bodies import function_body
 from tapeout.frontend.onnx.support import check_support, unsupported_operator
@@ -28,19 +29,29 @@ def import_model(checked: CheckedModel, dims: Mapping[str, Range] | None = None)
     """
     model = inline_functions(checked)
     check_support(model)
-    symbols = Symbols(dims or {})
+    limits: dict[str, int] = {}
+    while True:
+        symbols = Symbols(dims or {}, limits)
+        module = _imported(model, symbols)
+        found = implied_limits(module)
+        if not found:
+            return module
+        check_asked(symbols, found)
+        limits |= found
+
+
+def _imported(model: CheckedModel, symbols: Symbols) -> Module:
     inputs = entry_inputs(model, symbols)
     symbols.check_used()
-    entry = EntryOp("main", [(name, spec) for name, spec in inputs])
+    entry = EntryOp("main", inputs)
     module = Module(ModuleOp([entry]))
     builder = Builder(module, entry.body.block, symbols)
     arguments = entry.body.block.args
     given = {n: Value(s, ssa=a) for (n, s), a in zip(inputs, arguments, strict=True)}
     results = Importer(builder, model).run(model.graph, given)
     outputs = flat_outputs(builder, [info.name for info in model.graph.outputs], results)
-    names = tuple(name for name, _ in outputs)
     builder.append(ReturnOp([builder.ssa(value) for _, value in outputs]))
-    entry.properties["outputs"] = type(entry.outputs)(names)
+    entry.properties["outputs"] = type(entry.outputs)(tuple(name for name, _ in outputs))
     return module
 
 

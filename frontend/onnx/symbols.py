@@ -23,8 +23,9 @@ class Symbols:
     models keep, so it has to be asked for, ``{"batch": (0, 8)}``.
     """
 
-    def __init__(self, dims: Mapping[str, Range]) -> None:
-        """Take the ranges by the file's names."""
+    def __init__(self, dims: Mapping[str, Range], limits: Mapping[str, int] | None = None) -> None:
+        """Take ranges by the file's names, and limits that the model implies by symbol."""
+        self._limits = dict(limits or {})
         self.names: dict[str, str] = {}
         self._ranges = dict(dims)
         self._by_name: dict[str, Expr] = {}
@@ -35,7 +36,10 @@ class Symbols:
         if isinstance(dim, int):
             return as_expr(dim)
         if not dim:
-            return self.fresh("d", 1)
+            name = f"d{self._count}"
+            made = self.fresh("d", 1, self._limits.get(name))
+            self.names[name] = name
+            return made
         if dim not in self._by_name:
             self._by_name[dim] = self._named(dim)
         return self._by_name[dim]
@@ -45,6 +49,11 @@ class Symbols:
         name = f"{prefix}{self._count}"
         self._count += 1
         return symbol(name, lo, hi)
+
+    def asked(self, name: str) -> int | None:
+        """The greatest value that the user gave for a symbol."""
+        given = self._ranges.get(self.names.get(name, ""))
+        return given[1] if isinstance(given, tuple) else None
 
     def check_used(self) -> None:
         """E0103 when a range was given for a dimension that no input has."""
@@ -71,7 +80,10 @@ class Symbols:
             )
         if lo == hi:
             return as_expr(lo)
-        made = symbol(name, lo, hi) if self._is_safe(name) else self.fresh("d", lo, hi)
+        short = name if self._is_safe(name) else f"d{self._count}"
+        limit = self._limits.get(short)
+        hi = limit if hi is None else hi
+        made = symbol(name, lo, hi) if short == name else self.fresh("d", lo, hi)
         self.names[str(made)] = name
         return made
 

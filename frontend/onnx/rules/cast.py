@@ -30,6 +30,17 @@ def cast_like(b: Builder, node: Call, x: Value, like: Value) -> Value:
     return _cast(b, node, x, like.dtype)
 
 
+@rule("BitCast")
+def bit_cast(b: Builder, node: Call, x: Value) -> Value:
+    """The same bits as another type of the same width; between integers, a conversion."""
+    to = type_attribute(node, "to")
+    if to.bits != x.dtype.bits:
+        node.invalid("the types differ in width", ("from", x.dtype), ("to", to))
+    if to.is_float or x.dtype.is_float:
+        node.refuse("the bits of a float as an integer have no operator", ("to", to))
+    return b.convert(x, to)
+
+
 @rule("Identity", containers=True)
 def identity(b: Builder, node: Call, x: AnyValue) -> AnyValue:
     """``x``."""
