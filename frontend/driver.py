@@ -21,6 +21,7 @@ from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import LAYOUT, SIMPLIFY
 from tapeout.passes.tile.strategies import ROOTS
 from tapeout.runtime import artifact
+from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
 from tapeout.targets.cpu.device import Device, devices
 
@@ -128,7 +129,7 @@ def targeted(target: str) -> list[Device]:
             "`tapeout targets` lists targets and devices",
         )
     if not kinds:
-        return [cpu.native()]
+        return [cpu.built_on(machine(), cpu.native(machine(), features()))]
     wanted = dict.fromkeys(kinds.split(","))
     for kind in wanted:
         if kind not in devices():
@@ -138,7 +139,7 @@ def targeted(target: str) -> list[Device]:
                 [("where", "--target"), ("known", ", ".join(devices()))],
                 f"leave the device out for this machine: --target {name}",
             )
-    return [devices()[kind] for kind in wanted]
+    return [cpu.built_on(machine(), devices()[kind]) for kind in wanted]
 
 
 def _refuse_spec(option: str, value: str | None) -> None:

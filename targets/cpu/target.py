@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,6 @@ from tapeout.passes.memory.plan import Plan, make_plan
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.strategies import constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
-from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu.build import build, compiler, sources
 from tapeout.targets.cpu.device import Device, devices
 from tapeout.targets.cpu.emit.kernel import KernelText, emit_kernel
@@ -35,16 +34,22 @@ class Compiled:
     files: Mapping[str, bytes | memoryview]
 
 
-def native() -> Device:
-    """The best device that this machine is."""
-    have, kind = features(), machine()
-    fitting = [d for d in devices().values() if d.machine == kind and have.issuperset(d.features)]
+def native(machine: str, features: Set[str]) -> Device:
+    """The best device for a ``machine`` (as ``uname -m``) whose CPU has ``features``."""
+    fitting = [
+        d for d in devices().values() if d.machine == machine and features >= set(d.features)
+    ]
     return best_first([*fitting, devices()["generic"]])[0]
 
 
 def best_first(chosen: Sequence[Device]) -> list[Device]:
     """Devices in the order in which the loader tries them: what asks most of the CPU first."""
     return sorted(chosen, key=lambda d: (-len(d.features), not d.machine, d.name))
+
+
+def built_on(machine: str, device: Device) -> Device:
+    """The device as the system's own compiler builds it: portable C becomes this machine's code."""
+    return device if device.machine else replace(device, machine=machine)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def compile_module(
 ) -> Compiled:
     """Lower every kernel, plan memory, print C, build it, and lay out the artifact.
 
+    A device that is of no machine (portable C) must have been given one: see ``built_on``.
     Each device gets a form of its own; they share ``weights.bin``, where what they pack alike is
     stored once. ``note`` is told what is being done. E0403 lists every operator without a
     strategy.
@@ -181,8 +187,8 @@ def _port(name: str, dims: Sequence[Expr], dtype: str) -> artifact.Port:
 
 
 def _code(device: Device) -> artifact.Code:
-    kind = device.machine or machine()
-    return artifact.Code(device.name, kind, device.features, f"cpu/{device.name}.so")
+    assert device.machine, f"cpu:{device.name} was given no machine"
+    return artifact.Code(device.name, device.machine, device.features, f"cpu/{device.name}.so")
 
 
 def _kernel(module: Module, name: str, face: Interface) -> artifact.Kernel:
