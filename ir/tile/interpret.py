@@ -11,13 +11,21 @@ import numpy as np
 from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.ir import scalars
-from tapeout.ir.expr import FUNCTIONS, Expr, Symbol
+from tapeout.ir.expr import Expr, Symbol
 from tapeout.ir.ops.pointwise import ConvertOp as NNConvert
 from tapeout.ir.scalars import COMBINERS
 from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import bounds_of, buffer_of, lane_axis, tile_of
 
 Array = np.ndarray[Any, Any]
+
+ARRAY_FUNCTIONS: Mapping[str, Any] = {
+    "floordiv": np.floor_divide,
+    "mod": np.mod,
+    "min": np.minimum,
+    "max": np.maximum,
+}
+"""The calls of an expression, on the values of all lanes at once."""
 
 
 def run(program: ops.ProgramOp, inputs: Sequence[Array], symbols: Mapping[str, int]) -> list[Array]:
@@ -119,7 +127,7 @@ class _State:
                     term = term * value(atom)
                 else:
                     args = [self.number(a, shape, indices) for a in atom.args]
-                    fn = {"min": np.minimum, "max": np.maximum}.get(atom.fn, FUNCTIONS[atom.fn])
+                    fn = ARRAY_FUNCTIONS[atom.fn]
                     term = term * fn(*args)
             total = total + term
         return total

@@ -8,6 +8,7 @@ the row sums, and the product with the values, divided by the sums at the end.
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 
 from xdsl.ir import SSAValue
 
@@ -22,7 +23,7 @@ from tapeout.passes.tile.product import row_blocks
 from tapeout.passes.tile.results import Results
 
 
-def lower_attention(kernel: KernelOp, machine: Machine) -> Lowered:
+def lower_attention(kernel: KernelOp, machine: Machine, _: Set[int] = frozenset()) -> Lowered:
     """The tile program of an attention kernel."""
     return _Attention(kernel, machine).build()
 

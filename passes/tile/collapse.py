@@ -38,7 +38,8 @@ def collapsed(kernel: KernelOp) -> KernelOp:
     values = [*kernel.body.block.args, *(r for o in ops for r in o.results)]
     if any(len(spec(v).dims) > len(dims) for v in values):
         return kernel
-    reduced = {a for o in ops if isinstance(o, ReduceOp) for a in o.axes.data}
+    rank = len(dims)
+    reduced = {a % rank for o in ops if isinstance(o, ReduceOp) for a in o.axes.data}
     groups = _groups(dims, values, reduced)
     if len(groups) == len(dims):
         return kernel
@@ -168,5 +169,6 @@ def _remade(op: Operation, table: dict[SSAValue, SSAValue], where: dict[int, int
     ]
     attrs = op.attrs()
     if isinstance(op, ReduceOp):
-        attrs["axes"] = tuple(sorted({where[a] for a in attrs["axes"]}))
+        rank = spec(op.x).rank
+        attrs["axes"] = tuple(sorted({where[a % rank] for a in attrs["axes"]}))
     return type(op).make(*arguments, **attrs)

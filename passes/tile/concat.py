@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from xdsl.ir import BlockArgument
 
 from tapeout.ir.expr import ZERO, product
@@ -12,12 +14,14 @@ from tapeout.ir.tile.ops import lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
 from tapeout.passes.tile.kernel_io import Lowered, Machine, sweep
-from tapeout.passes.tile.pull import Pull
+from tapeout.passes.tile.pull import NotPullable, Pull
 
 
-def lower_concat(kernel: KernelOp, machine: Machine) -> Lowered:
+def lower_concat(kernel: KernelOp, machine: Machine, _: Set[int] = frozenset()) -> Lowered:
     """The tile program of a lone concat: buffers are seen as ``[outer, axis and inner]``."""
     root = next(op for op in kernel.body.block.ops if isinstance(op, ConcatOp))
+    if not all(isinstance(x, BlockArgument) for x in root.xs) or len(kernel.returned) != 1:
+        raise NotPullable("copies go from memory to memory")
     axis = root.axis.data % spec(root.y).rank
     arguments = kernel.body.block.args
 
@@ -33,10 +37,10 @@ def lower_concat(kernel: KernelOp, machine: Machine) -> Lowered:
     with builder.parallel("i", result.dims[0]) as row:
         offset = ZERO
         for operand in root.xs:
-            assert isinstance(operand, BlockArgument), "concat reads from memory"
+            assert isinstance(operand, BlockArgument), "checked above"
             buffer, size = builder.inputs[operand.index], inputs[operand.index][1].dims[1]
 
-            def body(first, width, bounds, _, buffer=buffer, offset=offset):  # noqa: ANN001, ANN202
+            def body(first, width, bounds, _, buffer=buffer, offset=offset):
                 column = first + lane(1, width)
                 tile = builder.load(buffer, [row.iv, column], (1, width), bounds)
                 builder.store(tile, builder.outputs[0], [row.iv, offset + column], bounds)

@@ -82,8 +82,10 @@ class _Conv:
         root = self.root
         if not (isinstance(root.x, BlockArgument) and isinstance(root.w, BlockArgument)):
             raise NotPullable("a convolution reads its input from memory")
-        assert root.w.index in constants, "filters are constant"
-        assert root.channels_last.data and not any(root.pads.data), "pads are explicit by now"
+        if root.w.index not in constants:
+            raise NotPullable("filters are packed when compiling")
+        if not root.channels_last.data or any(root.pads.data):
+            raise NotPullable("rows of taps are unbroken with channels last and explicit pads")
         self.dims = spec(root.y).dims
         self.groups = root.groups.data
         self.per_group = spec(root.w).dims[0] // self.groups

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import DType, f32
 from tapeout.ir.expr import Expr, ExprLike, Symbol, as_expr, as_symbol
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.structure import KernelOp
@@ -18,7 +16,10 @@ from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, ProgramOp, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
+from tapeout.passes.tile.places import accumulator
 from tapeout.passes.tile.pull import Pull
+
+__all__ = ["Lowered", "Machine", "Pack", "accumulator", "buffer_spec", "start", "sweep"]
 
 Array = np.ndarray[Any, Any]
 Pack = Callable[[Array], Array]
@@ -65,11 +66,6 @@ def decided(kernel: KernelOp) -> list[Symbol]:
             assert size is not None, f"{op.name} decides a bare symbol"
             found.append(size)
     return found
-
-
-def accumulator(dtype: DType) -> DType:
-    """The type that sums of products of ``dtype`` are kept in: f32 for narrow floats."""
-    return f32 if dtype.is_float and dtype.bits < 32 else dtype
 
 
 def buffer_spec(value: SSAValue) -> BufferSpec:

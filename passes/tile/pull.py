@@ -17,20 +17,27 @@ from typing import Any
 from xdsl.ir import SSAValue
 
 from tapeout.ir.expr import ZERO, Expr, as_expr
-from tapeout.ir.dtypes import i64
+from tapeout.ir.ops import index as lookups
 from tapeout.ir.ops import pointwise, source, views
-from tapeout.ir.ops.index import GatherOp
+from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.conv_transpose import ConvTransposeOp
+from tapeout.ir.ops.pool import MaxPoolIndicesOp, PoolOp
+from tapeout.ir.ops.reduce import ArgReduceOp
 from tapeout.ir.tile.builder import TileBuilder
-from tapeout.ir.tile.ops import index_operand, lane_axis
 from tapeout.ir.types import spec
+from tapeout.passes.tile.places import (
+    Index,
+    NotPullable,
+    Pairs,
+    lanes_within,
+    number,
+    shape_of,
+)
+from tapeout.passes.tile.rules import lookup, search, taps
 
-Index = tuple[Expr, ...]
-Pairs = tuple[tuple[Expr, Expr], ...]
 Maker = Callable[[Index, tuple[int, ...], Pairs], SSAValue]
 
-
-class NotPullable(Exception):
-    """The value cannot be computed at arbitrary indices; it has to be a kernel's own root."""
+__all__ = ["RULES", "Index", "Maker", "NotPullable", "Pairs", "Pull", "reshaped_index"]
 
 
 @dataclass
@@ -61,32 +68,51 @@ class Pull:
         Lanes outside the bounds hold anything once computed with; stores mask them again.
         """
         index = tuple(index)
-        used = {a for e in index for s in e.symbols() if (a := lane_axis(s)) is not None}
-        needed = tuple(n if a in used else 1 for a, n in enumerate(shape))
+        needed = shape_of(index, tuple(shape))
         key = (value, index, needed, bounds)
         if key not in self._seen:
-            self._seen[key] = self._make(value, index, needed, bounds)
+            self._make(value, index, needed, bounds)
         return self._seen[key]
 
-    def _make(
-        self, value: SSAValue, index: Index, shape: tuple[int, ...], bounds: Pairs
+    def within(
+        self,
+        value: SSAValue,
+        index: Sequence[Expr],
+        shape: Sequence[int],
+        bounds: Pairs,
+        inside: Pairs,
+        fill: float = 0.0,
     ) -> SSAValue:
+        """As :meth:`at`, but ``fill`` where one of ``inside`` does not hold: a window's rim."""
+        if value in self.buffers and value not in self.made:
+            needed = shape_of([*index, *(e for pair in inside for e in pair)], tuple(shape))
+            kept = tuple(pair for pair in (*bounds, *inside) if lanes_within(pair, needed))
+            return self.builder.load(self.buffers[value], index, needed, kept, fill)
+        tile, b = self.at(value, index, shape, (*bounds, *inside)), self.builder
+        for e, n in inside:
+            here = number(b, e, tuple(shape))
+            holds = b.map("and", b.map("ge", here, number(b, 0)), b.map("lt", here, number(b, n)))
+            tile = b.map("where", holds, tile, b.full(fill, (1, 1), spec(value).dtype))
+        return tile
+
+    def _make(self, value: SSAValue, index: Index, shape: tuple[int, ...], bounds: Pairs) -> None:
+        found: Sequence[SSAValue]
+        values: Sequence[SSAValue] = [value]
         if value in self.made:
-            return self.made[value](index, shape, bounds)
-        if value in self.buffers:
-            kept = tuple(pair for pair in bounds if _lanes_within(pair, shape))
-            return self.builder.load(self.buffers[value], index, shape, kept)
-        op = value.owner
-        rule = RULES.get(type(op))  # type: ignore[arg-type]
-        if rule is None:
-            raise NotPullable(getattr(op, "name", "block argument"))
-        return rule(self, op, index, shape, bounds)
-
-
-def _lanes_within(pair: tuple[Expr, Expr], shape: Sequence[int]) -> bool:
-    """Whether a bound speaks only of lanes that the tile has; others cannot mask it."""
-    axes = {a for e in pair for s in e.symbols() if (a := lane_axis(s)) is not None}
-    return all(shape[a] > 1 for a in axes)
+            found = [self.made[value](index, shape, bounds)]
+        elif value in self.buffers:
+            kept = tuple(pair for pair in bounds if lanes_within(pair, shape))
+            found = [self.builder.load(self.buffers[value], index, shape, kept)]
+        else:
+            op = value.owner
+            rule = RULES.get(type(op))  # type: ignore[arg-type]
+            if rule is None:
+                raise NotPullable(getattr(op, "name", "block argument"))
+            made = rule(self, op, index, shape, bounds)
+            found = made if isinstance(made, tuple) else [made]
+            values = op.results  # type: ignore[union-attr]
+        for each, tile in zip(values, found, strict=True):
+            self._seen[each, index, shape, bounds] = tile
 
 
 def _broadcast_index(value: SSAValue, index: Index) -> Index:
@@ -146,6 +172,24 @@ def _transpose(
     return pull.at(op.x, [index[places[a]] for a in range(len(index))], shape, bounds)
 
 
+def _concat(pull: Pull, op: views.ConcatOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
+    """The operand in which the index falls; the others are read nowhere."""
+    b, axis = pull.builder, op.axis.data % spec(op.y).rank
+    total, offset = None, ZERO
+    for x in op.xs:
+        size, here = spec(x).dims[axis], index[axis] - offset
+        moved = (*index[:axis], here, *index[axis + 1 :])
+        if total is None:
+            total = pull.within(x, moved, shape, bounds, ((here, size),))
+        elif size != 0:
+            tile = pull.within(x, moved, shape, bounds, ((here, size),))
+            after = b.map("ge", number(b, here, shape), number(b, ZERO))
+            total = b.map("where", after, tile, total)
+        offset = offset + size
+    assert total is not None, "concat has an operand"
+    return total
+
+
 def _expand(pull: Pull, op: views.ExpandOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
     return pull.at(op.x, _broadcast_index(op.x, index), shape, bounds)
 
@@ -199,7 +243,7 @@ def _divides(part: Expr, whole: Expr) -> bool:
 
 def _pad(pull: Pull, op: views.PadOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
     if op.mode.data != "constant":
-        raise NotPullable("pad modes other than constant")
+        return lookup.folded(pull, op, index, shape, bounds)
     dims = spec(op.x).dims
     moved = [i - low for i, low in zip(index, op.low.data, strict=True)]
     padded = [
@@ -227,25 +271,7 @@ def _pad(pull: Pull, op: views.PadOp, index: Index, shape: tuple[int, ...], boun
     return b.map("where", inside, inner, other)
 
 
-def _gather(pull: Pull, op: GatherOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    """Look a row up: an index tile, wrapped when negative and clamped, then a load through it."""
-    if op.x not in pull.buffers:
-        raise NotPullable("gather reads a table in memory")
-    axis = op.axis.data % spec(op.x).rank
-    places = spec(op.indices).rank
-    where = pull.at(op.indices, index[axis : axis + places], shape, bounds)
-    b, size = pull.builder, spec(op.x).dims[axis]
-    where = b.convert(where, i64)
-    zero, top = b.index(ZERO, (1,) * len(shape)), b.index(size - 1, (1,) * len(shape))
-    wrapped = b.map("add", where, b.index(size, (1,) * len(shape)))
-    where = b.map("where", b.map("lt", where, zero), wrapped, where)
-    where = b.map("max", b.map("min", where, top), zero)
-    moved = [*index[:axis], index_operand(0), *index[axis + places :]]
-    kept = tuple(pair for pair in bounds if _lanes_within(pair, shape))
-    return b.load(pull.buffers[op.x], moved, shape, kept, indices=[where])
-
-
-RULES: Mapping[type, Callable[..., SSAValue]] = {
+RULES: Mapping[type, Callable[..., SSAValue | tuple[SSAValue, ...]]] = {
     pointwise.MapOp: _map,
     pointwise.ConvertOp: _convert,
     source.ConstantOp: _constant,
@@ -256,5 +282,14 @@ RULES: Mapping[type, Callable[..., SSAValue]] = {
     views.SliceOp: _slice,
     views.ReshapeOp: _reshape,
     views.PadOp: _pad,
-    GatherOp: _gather,
+    views.ConcatOp: _concat,
+    lookups.GatherOp: lookup.gather,
+    lookups.GatherElementsOp: lookup.gather_elements,
+    lookups.GatherNdOp: lookup.gather_nd,
+    ArgReduceOp: search.arg_reduce,
+    ConvOp: taps.conv,
+    ConvTransposeOp: taps.conv_transpose,
+    PoolOp: taps.pool,
+    MaxPoolIndicesOp: taps.max_pool_indices,
+    MatmulOp: taps.matmul,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from xdsl.builder import Builder
 from xdsl.ir import Operation
@@ -14,27 +14,32 @@ from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
-from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
-from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.reduce import ReduceOp
-from tapeout.ir.ops.source import ConstantOp, DimValuesOp, IotaOp, WeightOp
+from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
-from tapeout.ir.ops.views import ConcatOp, ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
+from tapeout.ir.ops.views import ConcatOp
 from tapeout.passes.fuse.groups import Roots
 from tapeout.passes.tile.attention import lower_attention
 from tapeout.passes.tile.concat import lower_concat
 from tapeout.passes.tile.conv import lower_conv
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.product import lower_matmul
+from tapeout.passes.tile.pull import RULES, NotPullable
 from tapeout.passes.tile.rows import lower_rows
-from tapeout.passes.tile.window import is_depthwise, lower_window
+from tapeout.passes.tile.window import lower_window
 
-ROWS = (
-    *(MapOp, ConvertOp, TransposeOp, ExpandOp, SliceOp, PadOp, ReshapeOp),
-    *(GatherOp, ReduceOp, ConstantOp, IotaOp, DimValuesOp, ReturnOp),
-)
+Strategy = Callable[[KernelOp, Machine, Set[int]], Lowered]
+
+STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
+    MatmulOp: (lower_matmul,),
+    PoolOp: (lower_window,),
+    ConvOp: (lower_window, lower_conv),
+    AttentionOp: (lower_attention,),
+    ConcatOp: (lower_concat,),
+}
+"""By the operator that a kernel is built around; the first that takes the kernel lowers it."""
 
 NORMS = (SoftmaxOp, LayerNormOp, RmsNormOp)
 ROOTS = Roots(
@@ -48,25 +53,18 @@ ROOTS = Roots(
 def lower_kernel(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     """The tile program of a kernel; ``constants`` are the operands that are weights.
 
-    E0403 names an operator without a strategy.
+    A strategy that does not take the kernel as it is (a convolution with channels first, filters
+    that are no constants) leaves it to the general one, in which an operator is a rule of
+    :mod:`pull`. E0403 names an operator without either.
     """
     for op in kernel.body.block.ops:
-        match op:
-            case MatmulOp():
-                return lower_matmul(kernel, machine, constants)
-            case PoolOp():
-                return lower_window(kernel, machine, constants)
-            case ConvOp():
-                lower = lower_window if is_depthwise(op) else lower_conv
-                return lower(kernel, machine, constants)
-            case AttentionOp():
-                return lower_attention(kernel, machine)
-            case ConcatOp():
-                return lower_concat(kernel, machine)
-            case _:
-                pass
+        for strategy in STRATEGIES.get(type(op), ()):
+            try:
+                return strategy(kernel, machine, constants)
+            except NotPullable:
+                continue
     plain = decomposed(kernel)
-    others = [op for op in plain.body.block.ops if not isinstance(op, ROWS)]
+    others = [op for op in plain.body.block.ops if not isinstance(op, (ReduceOp, ReturnOp, *RULES))]
     if others:
         raise unsupported(others)
     return Lowered(lower_rows(plain, machine))
@@ -84,7 +82,7 @@ def constant_operands(module: Module) -> dict[str, set[int]]:
 
 
 def decomposed(kernel: KernelOp) -> KernelOp:
-    """The kernel with every operator that has a decomposition replaced by it."""
+    """The kernel with every operator that has no rule, but a decomposition, replaced by it."""
     copy = kernel.clone()
     changed = True
     while changed:
@@ -92,7 +90,7 @@ def decomposed(kernel: KernelOp) -> KernelOp:
         for op in list(copy.body.block.ops):
             if not isinstance(op, NNOp):
                 continue
-            values = op.decompose(Builder(InsertPoint.before(op)))
+            values = None if type(op) in RULES else op.decompose(Builder(InsertPoint.before(op)))
             if values is None:
                 continue
             for old, new in zip(op.results, values, strict=True):

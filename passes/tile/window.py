@@ -25,7 +25,7 @@ from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
 from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, buffer_spec
 from tapeout.passes.tile.product import row_blocks
-from tapeout.passes.tile.pull import Pull
+from tapeout.passes.tile.pull import NotPullable, Pull
 from tapeout.passes.tile.results import Results
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +47,13 @@ def is_depthwise(op: ConvOp) -> bool:
 
 def lower_window(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     """The tile program of a depthwise convolution or pool with its epilogue."""
+    root = next(op for op in kernel.body.block.ops if isinstance(op, ConvOp | PoolOp))
+    if not isinstance(root.x, BlockArgument):
+        raise NotPullable("windows are read from memory")
+    if isinstance(root, ConvOp):
+        packed = isinstance(root.w, BlockArgument) and root.w.index in constants
+        if not (is_depthwise(root) and root.channels_last.data and packed):
+            raise NotPullable("depthwise filters are packed for channels that come last")
     return _Window(kernel, machine).build()
 
 
