@@ -42,7 +42,7 @@ TOLERANCE = 1e-4
 """On embeddings of length 1, against those that torch computed when the model was made."""
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-out = Console(highlight=False, markup=False)
+out = Console(highlight=False, markup=False, width=100)
 
 
 def main(sentences: Sequence[str]) -> int:
