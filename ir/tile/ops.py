@@ -29,7 +29,7 @@ from xdsl.irdl import (
 from xdsl.traits import IsolatedFromAbove, IsTerminator, SymbolOpInterface
 
 from tapeout.ir.dtypes import DType, i64
-from tapeout.ir.expr import Expr, Symbol, as_symbol, symbol
+from tapeout.ir.expr import Expr, Symbol, as_expr, as_symbol, symbol
 from tapeout.ir.tile.types import BufferSpec, BufferType, TileSpec, TileType
 from tapeout.ir.types import ExprsAttr, FloatAttr, IntAttr, StrAttr, StrsAttr
 
@@ -68,6 +68,8 @@ class ProgramOp(IRDLOperation):
     """One kernel. Block arguments are its buffers: inputs, then ``outputs`` outputs.
 
     ``title`` says what it computes, in a few words, for people who read the emitted code.
+    ``work`` estimates operations, arithmetic and elements stored, so that a target can tell
+    when spreading the program over cores costs more than it saves.
     """
 
     name = "tile.program"
@@ -75,6 +77,7 @@ class ProgramOp(IRDLOperation):
     title = prop_def(StrAttr)
     names = prop_def(StrsAttr)
     outputs = prop_def(IntAttr)
+    work = prop_def(ExprsAttr)
     body = region_def("single_block")
     traits = traits_def(SymbolOpInterface(), IsolatedFromAbove())
 
@@ -87,6 +90,7 @@ class ProgramOp(IRDLOperation):
                 "title": StrAttr(title),
                 "names": StrsAttr(tuple(n for n, _ in buffers)),
                 "outputs": IntAttr(outputs),
+                "work": ExprsAttr((as_expr(2**62),)),
             },
             regions=[Region(Block(arg_types=[BufferType(b) for _, b in buffers]))],
         )

@@ -152,7 +152,8 @@ class _Conv:
                     with self.b.loop("r", lo, hi, step) as loop, self.pull.scope():
                         yield _Block(loop.iv, step, ZERO, count)
             return
-        with self.b.loop("r", 0, 1 if one_row else sizes[-2]) as row, self.pull.scope():
+        # Rows are parallel too: few output channels alone would leave threads idle.
+        with self.b.parallel("r", 1 if one_row else sizes[-2]) as row, self.pull.scope():
             for lo, hi, step in row_blocks(width, most):
                 if lo != hi:
                     with self.b.loop("c", lo, hi, step) as loop, self.pull.scope():

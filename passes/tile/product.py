@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from xdsl.ir import BlockArgument, SSAValue
 
-from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, is_less
+from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, is_less, minimum
 from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
@@ -27,6 +27,9 @@ from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, b
 from tapeout.passes.tile.pull import Pull
 
 Array = np.ndarray[Any, Any]
+
+# Blocks of rows that one task takes: their part of ``a`` stays in cache over all panels.
+CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -135,22 +138,32 @@ class _Product:
             with self.b.parallel("b", self.dims[len(batch)]) as loop:
                 self.batch_loops([*batch, loop.iv])
             return
-        with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
-            self.panel(batch, loop.iv)
+        chunk = CHUNK * self.rows
+        if is_less(self.m, chunk + 1) or self.needs_panel():
+            with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
+                self.panel(batch, loop.iv, ZERO, self.m)
+            return
+        with self.b.parallel("c", self.m, chunk) as rows:
+            with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
+                self.panel(batch, loop.iv, rows.iv, minimum(rows.iv + chunk, self.m))
 
-    def panel(self, batch: list[Expr], j: Expr) -> None:
-        """All rows of one panel of columns."""
+    def needs_panel(self) -> bool:
+        """Whether ``b`` is laid out anew for each panel, which all rows then share."""
+        return bool(self.root.transpose_b.data) and not self.packed
+
+    def panel(self, batch: list[Expr], j: Expr, first: Expr, end: Expr) -> None:
+        """Rows from ``first`` to ``end`` of one panel of columns."""
         column = j + lane(1, self.width)
         cut = (self.n % self.width) != 0
         bounds: Bounds = ((column, self.n),) if cut else ()
         local = None
-        if self.root.transpose_b.data and not self.packed:
+        if self.needs_panel():
             local = self.pack_panel(batch, column, bounds)
-        for lo, hi, size in row_blocks(self.m, self.rows):
+        for lo, hi, size in row_blocks(end - first, self.rows):
             if lo == hi:
                 continue
             with self.b.loop("i", lo, hi, size) as loop, self.pull.scope():
-                row = loop.iv + lane(0, size)
+                row = first + loop.iv + lane(0, size)
                 total = self.inner(batch, row, j, size, local, bounds)
                 self.finish([*batch, row, column], size, total, bounds)
 

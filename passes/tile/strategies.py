@@ -8,8 +8,9 @@ from xdsl.builder import Builder
 from xdsl.ir import Operation
 from xdsl.rewriter import InsertPoint
 
+from tapeout.ir.cost import kernel_cost
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import as_expr
+from tapeout.ir.expr import Expr, as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.attention import AttentionOp
@@ -20,6 +21,7 @@ from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
+from tapeout.ir.types import ExprsAttr
 from tapeout.passes.fuse.groups import Roots
 from tapeout.passes.tile.attention import lower_attention
 from tapeout.passes.tile.concat import lower_concat
@@ -51,12 +53,22 @@ ROOTS = Roots(
 
 
 def lower_kernel(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
-    """The tile program of a kernel; ``constants`` are the operands that are weights.
+    """The tile program of a kernel, with its work; ``constants`` are the weight operands.
 
-    A strategy that does not take the kernel as it is (a convolution with channels first, filters
-    that are no constants) leaves it to the general one, in which an operator is a rule of
-    :mod:`pull`. E0403 names an operator without either.
+    E0403 names an operator without a strategy.
     """
+    lowered = _lower(kernel, machine, constants)
+    lowered.program.properties["work"] = ExprsAttr((work(kernel),))
+    return lowered
+
+
+def work(kernel: KernelOp) -> Expr:
+    """Arithmetic operations of a kernel plus the words that it moves."""
+    cost = kernel_cost(kernel)
+    return cost.flops + cost.bytes // 4
+
+
+def _lower(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     for op in kernel.body.block.ops:
         for strategy in STRATEGIES.get(type(op), ()):
             try:

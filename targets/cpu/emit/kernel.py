@@ -132,8 +132,9 @@ class _Printer:
     def print(self) -> KernelText:
         segments = self.segments()
         bodies = [self.segment(i, s) for i, s in enumerate(segments)]
-        calls = [f"  rt_parallel(s, {self.name}_part{i}, &call, {n});" for i, (_, n) in enumerate(bodies)]
-        dims = sorted({s.name for s in self.all_symbols() if s.name in self.slots})
+        calls = [f"  to_run(s, {self.name}_part{i}, &call, {n}, {self.work()});" for i, (_, n) in enumerate(bodies)]
+        found = self.all_symbols() | self.program.work.data[0].symbols()
+        dims = sorted({s.name for s in found if s.name in self.slots})
         head = [
             f"/* {self.title()} */",
             '#include "model.h"',
@@ -150,6 +151,12 @@ class _Printer:
         ]
         text = "\n".join([*head, *(line for body, _ in bodies for line in [*body, ""]), *entry, ""])
         return KernelText(self.name, text, self.scratch())
+
+    def work(self) -> str:
+        """The program's work; without an estimate it is worth spreading."""
+        value = self.program.work.data[0]
+        known = {s.name for s in value.symbols()} <= set(self.slots)
+        return self.text(value) if known else "INT64_MAX"
 
     def title(self) -> str:
         return self.program.title.data
