@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 import onnx
 from onnx import defs
 
-from tapeout.frontend.onnx.checks import OPSETS
+from tapeout.frontend.onnx.checks import OPSETS, reads
 from tapeout.frontend.onnx.convert import Converter, opset_versions
 from tapeout.frontend.onnx.expand import FreshNames, expand_call
 from tapeout.frontend.onnx.external_data import ExternalFiles
@@ -49,7 +49,24 @@ def function_body(
     encoded = _encoded_body(schema, node, input_types)
     if not encoded:
         return []
-    return expand_call(node, _function(encoded, schema), names)
+    nodes = expand_call(node, _function(encoded, schema), names)
+    _check_defined(node, nodes)
+    return nodes
+
+
+def _check_defined(call: Node, nodes: Sequence[Node]) -> None:
+    """Refuse (E0402) a body that reads what nothing defines: the call lacks an input for it."""
+    defined = set(reads(call))
+    for node in nodes:
+        missing = [name for name in reads(node) if name and name not in defined]
+        if missing:
+            raise CompileError(
+                "E0402",
+                f"{call.label} leaves out an input that its attributes ask for",
+                (("wanted by", node.op_type),),
+                "give the input, or change the attributes; export the model again",
+            )
+        defined.update(node.outputs)
 
 
 class _Schema(Protocol):

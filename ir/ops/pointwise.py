@@ -10,7 +10,7 @@ from tapeout.ir.expr import Expr
 from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.scalars import SCALARS
-from tapeout.ir.shapes import broadcast, check_kind, check_same_dtype
+from tapeout.ir.shapes import broadcast, check_kind, check_same_dtype, unsupported_type
 from tapeout.ir.types import DTypeAttr, FlagAttr, Spec, StrAttr, TensorType
 
 
@@ -81,6 +81,28 @@ class ConvertOp(NNOp):
             if saturate:
                 x = _clipped(x, to)
             return x.astype(to.numpy)
+
+
+@irdl_op_definition
+class BitcastOp(NNOp):
+    """The same bits read as another element type of the same width. Errors: E0210."""
+
+    name = "nn.bitcast"
+    x = operand_def(TensorType)
+    to = prop_def(DTypeAttr)
+    y = result_def(TensorType)
+
+    @staticmethod
+    def infer(x: Spec, *, to: DType) -> Spec:
+        """The same shape in type ``to``."""
+        if x.dtype.bits != to.bits or "string" in (x.dtype.kind, to.kind):
+            raise unsupported_type(f"bitcast to {to}", x.dtype, (f"types of {to.bits} bits",))
+        return x.with_dtype(to)
+
+    @staticmethod
+    def reference(x: Array, *, to: DType) -> Array:
+        """Numpy's view."""
+        return np.ascontiguousarray(x).reshape(x.shape).view(to.numpy)
 
 
 def _clipped(x: Array, to: DType) -> Array:

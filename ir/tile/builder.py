@@ -81,7 +81,7 @@ class TileBuilder:
         self._block.add_op(ops.YieldOp(loop.next))
         self._block = outer
 
-    def parallel(self, name: str, hi: ExprLike, step: ExprLike = 1):  # noqa: ANN201
+    def parallel(self, name: str, hi: ExprLike, step: ExprLike = 1):
         """Open a loop whose iterations are independent."""
         return self.loop(name, 0, hi, step, kind="parallel")
 
@@ -127,6 +127,10 @@ class TileBuilder:
         """A scalar function of tiles."""
         dtype = boolean if SCALARS[fn].returns_bool else ops.tile_of(xs[-1]).dtype
         return self.insert(ops.MapOp(fn, xs, dtype))
+
+    def broadcast(self, x: SSAValue, shape: Sequence[int]) -> SSAValue:
+        """The tile in a larger shape; the tile itself when it has that shape already."""
+        return x if ops.tile_of(x).shape == tuple(shape) else self.insert(ops.BroadcastOp(x, shape))
 
     def convert(self, x: SSAValue, dtype: DType, saturate: bool = False) -> SSAValue:
         """Another element type; the tile itself when it has it already."""

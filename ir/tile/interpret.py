@@ -82,6 +82,8 @@ class _State:
                 self.tiles[op.y] = np.broadcast_to(value, shape).astype(np.int64)
             case ops.MapOp():
                 self.tiles[op.y] = scalars.evaluate(op.fn.data, *(self.tiles[x] for x in op.xs))
+            case ops.BroadcastOp():
+                self.tiles[op.y] = np.broadcast_to(self.tiles[op.x], tile_of(op.y).shape)
             case ops.ConvertOp():
                 self.tiles[op.y] = NNConvert.reference(
                     self.tiles[op.x], to=tile_of(op.y).dtype, saturate=bool(op.saturate.data)

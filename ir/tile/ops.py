@@ -277,6 +277,20 @@ class MapOp(IRDLOperation):
 
 
 @irdl_op_definition
+class BroadcastOp(IRDLOperation):
+    """The same values in a larger shape: sizes of 1 are repeated."""
+
+    name = "tile.broadcast"
+    x = operand_def(TileType)
+    y = result_def(TileType)
+
+    def __init__(self, x: SSAValue, shape: Sequence[int]) -> None:
+        super().__init__(
+            operands=[x], result_types=[TileType(TileSpec(tuple(shape), tile_of(x).dtype))]
+        )
+
+
+@irdl_op_definition
 class ConvertOp(IRDLOperation):
     """The same values in another element type, as ``nn.convert``."""
 

@@ -106,7 +106,8 @@ class _Attention:
         shape = (size, self.width)
         if self.root.mask is not None:
             dims = spec(self.root.mask).dims
-            index = [i if d != 1 else i * 0 for i, d in zip((*at, key)[-len(dims):], dims, strict=True)]
+            tail = (*at, key)[4 - len(dims) :]
+            index = [i if d != 1 else i * 0 for i, d in zip(tail, dims, strict=True)]
             mask = self.pull.at(self.root.mask, index, shape, tuple(bounds))
             if spec(self.root.mask).dtype is boolean:
                 s = self.b.map("where", mask, s, self.number(-math.inf))

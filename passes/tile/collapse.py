@@ -96,7 +96,9 @@ def _groups(dims: Sequence[Expr], values: Sequence[SSAValue], reduced: set[int])
     groups: list[list[int]] = []
     for axis in range(len(dims)):
         if groups:
-            before = groups[-1][-1]
+            # Axes of size 1 between two others tell nothing of whether those merge.
+            wide = [a for a in groups[-1] if dims[a] != 1]
+            before = wide[-1] if wide else groups[-1][-1]
             ones = dims[axis] == 1 or dims[before] == 1
             same = all(p[axis] == p[before] for p in patterns)
             alike = (axis in reduced) == (before in reduced)

@@ -216,4 +216,5 @@ class _Product:
         self.pull.made[self.root.y] = lambda i, s, b: total
         for value, buffer in zip(self.kernel.returned, self.b.outputs, strict=True):
             tile = self.pull.at(value, index, (size, self.width), tuple(bounds))
+            tile = self.b.broadcast(tile, (size, self.width))
             self.b.store(tile, buffer, index, bounds)

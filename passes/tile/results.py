@@ -53,6 +53,7 @@ class Results:
         """Pull every core at ``index`` and store it where it belongs."""
         for core, move, _, buffer in self.rows:
             tile = self.pull.at(core, index, shape, tuple(bounds))
+            tile = self.builder.broadcast(tile, shape)
             self.builder.store(tile, buffer, move(tuple(index)), bounds)
 
     def borders(self, width: int) -> None:

@@ -278,6 +278,6 @@ class _Rows:
         if len(dims) < len(self.dims):
             along = [e for a, e in enumerate(self.index) if a not in self.reduced]
         index = [ZERO if d == 1 else e for d, e in zip(dims, along, strict=True)]
-        tile = self.pull.at(value, index, (1, width), tuple(bounds))
+        tile = self.b.broadcast(self.pull.at(value, index, (1, width), tuple(bounds)), (1, width))
         kept = [(e, n) for e, n in bounds] if width > 1 else []
         self.b.store(tile, self.b.outputs[i], index, kept)

@@ -122,6 +122,8 @@ def _samples() -> list[Sample]:
         Sample("nn.map", ((n(3) > 0, n(2, 3), n(2, 1)),), {"fn": "where"}),
         Sample("nn.convert", (n(2, 3) * 9,), {"to": DTYPES["i8"], "saturate": True}),
         Sample("nn.convert", (n(2, 3),), {"to": boolean}),
+        Sample("nn.bitcast", (n(2, 3),), {"to": DTYPES["i32"]}),
+        Sample("nn.bitcast", (np.array(0.5, np.float16),), {"to": DTYPES["u16"]}),
         Sample("nn.reduce", (n(2, 3, 4),), {"fn": "sum", "axes": (0, 2)}),
         Sample("nn.reduce", (n(2, 3, dtype=b16),), {"fn": "max", "axes": (1,), "keepdims": True}),
         Sample("nn.arg_reduce", (n(2, 5),), {"fn": "max", "axis": 1, "last": True}),

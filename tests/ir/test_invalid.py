@@ -105,6 +105,7 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("E0210", lambda: make("nn.reduce", value(2), fn="any", axes=(0,))),
     ("E0210", lambda: make("nn.reduce", value(2, dtype=boolean), fn="sum", axes=(0,))),
     ("E0210", lambda: make("nn.map", (value(2, dtype=i32), value(2), value(2)), fn="where")),
+    ("E0210", lambda: make("nn.bitcast", value(2), to=i64)),
     ("E0211", lambda: make("nn.rotary", value(1, 2, S, 7), value(S, 3), value(S, 3))),
     (
         "E0211",

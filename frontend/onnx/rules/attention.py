@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import fixed, join_heads, split_heads, wide_type
+from tapeout.frontend.onnx.rules.compose import fixed, join_heads, need_rank, split_heads, wide_type
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import boolean, i64
 from tapeout.ir.expr import Expr, as_expr, is_at_least, maximum
@@ -60,6 +60,8 @@ def attention(
     Outputs: the result, keys and values with the past before them, and the scores at the stage
     that ``qk_matmul_output_mode`` names.
     """
+    if lengths is not None:
+        need_rank(node, "the lengths", lengths, 1)
     heads = _heads(b, node, q, k, v, past_k, past_v)
     bounds = _bounds(node)
     full = None if mask is None else _full_mask(b, mask, heads.k.dims[2])
@@ -93,7 +95,7 @@ def _scale(node: Call, heads: Heads) -> float:
     """The attribute, or by default one over the square root of a head's size."""
     if node.has("scale"):
         return node.real("scale")
-    return 1 / math.sqrt(fixed(node, heads.q.dims[3], "a head"))
+    return 1 / math.sqrt(max(fixed(node, heads.q.dims[3], "a head"), 1))
 
 
 def _heads(
@@ -120,6 +122,7 @@ def _heads(
         q, k, v = split_heads(b, q, many), split_heads(b, k, few), split_heads(b, v, few)
     if past_k is None or past_v is None:
         return Heads(q, k, v, as_expr(0))
+    need_rank(node, "the past", past_k, 4)
     past = past_k.dims[2]
     return Heads(q, b.concat([past_k, k], 2), b.concat([past_v, v], 2), past)
 

@@ -5,7 +5,7 @@ import numpy as np
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import insert_axis, one_of
+from tapeout.frontend.onnx.rules.compose import all_given, insert_axis, one_of
 from tapeout.frontend.onnx.value import Array, Value
 from tapeout.ir.dtypes import boolean, f32, i64
 from tapeout.ir.ops.contract import MatmulOp
@@ -69,9 +69,9 @@ def normalizer(b: Builder, node: Call, x: Value) -> Value:
 
 
 @rule("FeatureVectorizer", domain=DOMAIN)
-def feature_vectorizer(b: Builder, node: Call, *xs: Value) -> Value:
+def feature_vectorizer(b: Builder, node: Call, *given: Value | None) -> Value:
     """All features side by side as f32."""
-    rows = [insert_axis(b, x, 0) if x.rank == 1 else x for x in xs]
+    rows = [insert_axis(b, x, 0) if x.rank == 1 else x for x in all_given(node, given)]
     return b.concat([b.convert(x, f32) for x in rows], 1)
 
 

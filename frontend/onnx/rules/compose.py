@@ -7,6 +7,7 @@ from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import DType, f32
 from tapeout.ir.expr import Expr, ExprLike, product
+from tapeout.ir.shapes import check_rank
 
 
 def wide_type(dtype: DType) -> DType:
@@ -27,6 +28,7 @@ def mean(b: Builder, x: Value, axes: Sequence[int]) -> Value:
 
 def per_channel(b: Builder, parameter: Value, rank: int, axis: int = 1) -> Value:
     """A vector as a tensor of ``rank`` axes that broadcasts along all but ``axis``."""
+    check_rank("a parameter", "the vector", parameter.spec, 1)
     dims: list[ExprLike] = [1] * rank
     dims[axis] = parameter.dims[0]
     return b.reshape(parameter, dims)
@@ -74,6 +76,36 @@ def fixed(node: Call, dim: Expr, what: str) -> int:
             f"{what} must have a fixed size", ("size", dim), fix="give this dimension one size"
         )
     return dim.constant
+
+
+def need_rank(node: Call, what: str, x: Value, *ranks: int) -> None:
+    """Refuse (E0310) an input ``what`` with another number of axes."""
+    if x.rank not in ranks:
+        node.invalid(
+            f"{what} needs {' or '.join(map(str, ranks))} axes",
+            ("shape", ", ".join(map(str, x.dims)) or "a scalar"),
+        )
+
+
+def single(b: Builder, node: Call, x: Value, what: str) -> int | float:
+    """The one number of an input that must be known (E0405) and be one (E0310)."""
+    values = b.array(node, x, what).reshape(-1)
+    if len(values) != 1:
+        node.invalid(f"{what} is not one number", ("elements", len(values)))
+    return values[0].item()
+
+
+def whole(b: Builder, node: Call, x: Value, what: str) -> int:
+    """:func:`single` as an integer."""
+    return int(single(b, node, x, what))
+
+
+def all_given(node: Call, xs: Sequence[Value | None]) -> tuple[Value, ...]:
+    """The operands of a variadic operator, none of which may be left out (E0310)."""
+    given = tuple(x for x in xs if x is not None)
+    if not given or len(given) != len(xs):
+        node.invalid("an operand is left out", ("given", len(given)), ("operands", len(xs)))
+    return given
 
 
 def one_of(node: Call, name: str, default: str, known: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import fixed
+from tapeout.frontend.onnx.rules.compose import fixed, need_rank
 from tapeout.frontend.onnx.rules.windows import (
     Windows,
     explicit_pads,
@@ -99,6 +99,8 @@ def _transposed_pads(
     n = len(kernel)
     auto = node.text("auto_pad", "NOTSET")
     wanted = list(node.integers("output_shape"))[-n:]
+    if wanted and len(wanted) != n:
+        node.invalid("attribute 'output_shape' is too short", ("output_shape", wanted))
     if not wanted and not auto.startswith("SAME"):
         low, high = explicit_pads(node, n)
         return [int(v) for v in low], [int(v) for v in high]
@@ -162,8 +164,12 @@ def causal_conv(
     act = node.text("activation", "none")
     if act not in ("none", "silu", "swish"):
         node.invalid("unknown activation", ("activation", act), ("known", "none, silu, swish"))
+    need_rank(node, "the input", x, 3)
+    need_rank(node, "the kernel", w, 3)
     taps = fixed(node, w.dims[2], "the kernel")
     channels = fixed(node, w.dims[0], "the channels")
+    if taps < 1 or channels < 1:
+        node.invalid("a kernel without elements", ("taps", taps), ("channels", channels))
     batch, _, length = x.dims
     past = state or b.filled([batch, channels, taps - 1], 0, x.dtype)
     whole = b.concat([past, x], 2)

@@ -5,13 +5,16 @@ import numpy as np
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import fixed, per_channel
+from tapeout.frontend.onnx.rules.compose import fixed, need_rank, per_channel
 from tapeout.frontend.onnx.rules.conv import convolution
 from tapeout.frontend.onnx.rules.quantize import centred, requantized
 from tapeout.frontend.onnx.rules.windows import explicit_pads, per_axis
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import i32
 from tapeout.ir.ops.conv_transpose import ConvTransposeOp
+
+UNIT_ELEMENTS = 1 << 24
+"""The largest set of unit blocks that is written out."""
 
 
 @rule("ConvInteger")
@@ -71,7 +74,10 @@ def col2im(b: Builder, node: Call, x: Value, image: Value, block: Value) -> Valu
     kernel = b.ints(node, block, "the block's shape")
     sizes = b.ints(node, image, "the image's shape")
     n = len(kernel)
-    if min(kernel, default=1) < 1:
+    need_rank(node, "the columns", x, 3)
+    if len(sizes) != n:
+        node.invalid("image and block have other numbers of axes", ("image", sizes))
+    if min(kernel, default=0) < 1:
         node.invalid("the block has an axis without elements", ("block", kernel))
     strides, dilations = per_axis(node, "strides", n), per_axis(node, "dilations", n)
     low, high = ([int(p) for p in side] for side in explicit_pads(node, n))
@@ -79,7 +85,9 @@ def col2im(b: Builder, node: Call, x: Value, image: Value, block: Value) -> Valu
     if min(room, default=0) < 0:
         node.invalid("the block is larger than the image", ("block", kernel), ("image", sizes))
     taps = int(np.prod(kernel))
-    channels = fixed(node, x.dims[1], "the channel axis") // taps
+    channels, rest = divmod(fixed(node, x.dims[1], "the channel axis"), taps)
+    if rest or channels < 1 or taps * taps * channels > UNIT_ELEMENTS:
+        node.invalid("the channels are no multiple of the block", ("channels", x.dims[1]))
     units = np.tile(np.eye(taps), (channels, 1)).reshape(channels * taps, 1, *kernel)
     return b.make(
         ConvTransposeOp,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
+from tapeout.frontend.onnx.rules.compose import all_given
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.expr import ExprLike, as_expr, product
 from tapeout.ir.ops.contract import MatmulOp
@@ -32,8 +33,9 @@ class Term:
 
 
 @rule("Einsum", since=12)
-def einsum(b: Builder, node: Call, *xs: Value) -> Value:
+def einsum(b: Builder, node: Call, *given: Value | None) -> Value:
     """The sum of products that ``equation`` names; operands are taken in from left to right."""
+    xs = all_given(node, given)
     inputs, output = _parsed(node, [x.rank for x in xs])
     terms = [_without_repeats(b, x, labels) for x, labels in zip(xs, inputs, strict=True)]
     total = terms[0]

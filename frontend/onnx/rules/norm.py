@@ -20,6 +20,8 @@ def batch_normalization(
     """
     if node.version < 9 and not node.flag("spatial", True):
         node.refuse("normalisation per position (spatial = 0)", fix="export with opset 9 or later")
+    if node.version < 7 and not node.flag("is_test"):
+        node.refuse("training mode of opset 6", fix="export the model for inference")
     training = node.flag("training_mode")
     if not training and any(map(node.wants, range(1, 5))):
         node.refuse("outputs of training up to opset 13", fix="export the model for inference")

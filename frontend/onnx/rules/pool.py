@@ -5,7 +5,7 @@ from dataclasses import replace
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import mean, one_of, widened
+from tapeout.frontend.onnx.rules.compose import mean, need_rank, one_of, widened
 from tapeout.frontend.onnx.rules.windows import (
     Windows,
     explicit_pads,
@@ -15,7 +15,7 @@ from tapeout.frontend.onnx.rules.windows import (
     windows,
 )
 from tapeout.frontend.onnx.value import Value
-from tapeout.ir.expr import Expr, as_expr, product
+from tapeout.ir.expr import Expr, as_expr, is_less, product
 from tapeout.ir.ops.index import ScatterElementsOp
 from tapeout.ir.ops.pool import MaxPoolIndicesOp, PoolOp
 from tapeout.ir.ops.reduce import identity
@@ -111,7 +111,13 @@ def max_unpool(
     y = b.reshape(flat, over)
     if shape is None:
         return y
-    high = [want - have for want, have in zip(b.dims_from(shape), over, strict=True)]
+    need_rank(node, "the wanted shape", shape, 1)
+    if shape.dims[0] != x.rank:
+        node.invalid("the wanted shape has another rank", ("axes", shape.dims[0]))
+    wanted = b.dims_from(shape)
+    if any(is_less(v, have) for v, have in zip(wanted, over, strict=True)):
+        node.invalid("the wanted shape is smaller than the unpooled", ("wanted", wanted))
+    high = [want - have for want, have in zip(wanted, over, strict=True)]
     return b.make(PadOp, y, None, low=(as_expr(0),) * x.rank, high=tuple(high))
 
 

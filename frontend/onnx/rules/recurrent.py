@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import drop_axis, fixed, insert_axis, one_of
+from tapeout.frontend.onnx.rules.compose import drop_axis, fixed, insert_axis, need_rank, one_of
 from tapeout.frontend.onnx.value import Value
+from tapeout.ir.expr import as_expr
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.recurrent import ACTIVATIONS, GruOp, LstmOp, RnnOp
+from tapeout.ir.shapes import never_equal
 
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 
@@ -81,11 +83,20 @@ def _layer(
 ) -> tuple[Value, ...]:
     """One layer in all its directions; ``layout`` 1 has the batch before the time."""
     batch_first = _layout(node)
+    for what, value in (("the input", x), ("the weights", weights[0]), ("the weights", weights[1])):
+        if value is not None:
+            need_rank(node, what, value, 3)
+    for state in states:
+        if state is not None:
+            need_rank(node, "an initial state", state, 3)
     if batch_first:
         x = b.transpose(x, (1, 0, 2))
         states = [None if s is None else b.transpose(s, (1, 0, 2)) for s in states]
     reverses = DIRECTIONS[one_of(node, "direction", "forward", tuple(DIRECTIONS))]
-    hidden = _hidden(node, weights[1])
+    hidden, count = _hidden(node, weights[1]), as_expr(len(reverses))
+    for value in (*weights, *([] if batch_first else states), peephole):
+        if value is not None and (value.rank == 0 or never_equal(value.dims[0], count)):
+            node.invalid("a weight or state is not for all directions", ("first axis", value.dims))
     made: list[tuple[Value, ...]] = []
     for i, reverse in enumerate(reverses):
         own = [_direction(b, p, i) for p in weights]

@@ -9,8 +9,7 @@ import numpy as np
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import fixed, one_of
-from tapeout.frontend.onnx.rules.product import matmul
+from tapeout.frontend.onnx.rules.compose import fixed, need_rank, one_of
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.expr import Expr, as_expr
 from tapeout.ir.ops.resample import (
@@ -22,6 +21,7 @@ from tapeout.ir.ops.resample import (
 )
 from tapeout.ir.shapes import check_axis
 
+LONGEST_AXIS = 1 << 24
 POLICIES = ("stretch", "not_larger", "not_smaller")
 
 
@@ -62,14 +62,15 @@ def resize(
     sizes: Value | None = None,
 ) -> Value:
     """Sample ``x`` anew to ``sizes``, or to its sizes times ``scales``."""
-    scales = None if scales is not None and scales.dims[0] == 0 else scales
-    sizes = None if sizes is not None and sizes.dims[0] == 0 else sizes
+    scales, sizes = _unless_empty(node, "scales", scales), _unless_empty(node, "sizes", sizes)
     if (scales is None) == (sizes is None):
         node.invalid("give either scales or sizes")
     axes = _axes(node, x)
     coordinate = one_of(
         node, "coordinate_transformation_mode", "half_pixel", (*COORDINATES, "tf_half_pixel_for_nn")
     )
+    if any(d == 0 for d in x.dims):
+        node.invalid("an axis without elements cannot be resized", ("input", x.dims))
     if coordinate == "tf_half_pixel_for_nn":
         node.refuse("coordinate mode 'tf_half_pixel_for_nn'", fix="export with opset 13 or later")
     if scales is not None:
@@ -94,6 +95,12 @@ def resize(
         antialias=node.flag("antialias"),
         extrapolation=node.real("extrapolation_value"),
     )
+
+
+def _unless_empty(node: Call, what: str, x: Value | None) -> Value | None:
+    if x is not None:
+        need_rank(node, what, x, 1)
+    return None if x is None or x.dims[0] == 0 else x
 
 
 def _axes(node: Call, x: Value) -> list[int]:
@@ -146,9 +153,9 @@ def _from_sizes(
     b: Builder, node: Call, x: Value, sizes: Value, axes: list[int]
 ) -> tuple[tuple[Expr, ...], tuple[float, ...] | None]:
     """Sizes of all axes, and the common scale when the aspect ratio is kept."""
+    if sizes.dims[0] != len(axes):
+        node.invalid("one size for each axis is needed", ("axes", axes), ("sizes", sizes.dims))
     wanted = b.dims_from(sizes)
-    if len(wanted) != len(axes):
-        node.invalid("one size for each axis is needed", ("axes", axes), ("sizes", wanted))
     policy = one_of(node, "keep_aspect_ratio_policy", "stretch", POLICIES)
     target = list(x.dims)
     if policy == "stretch":
@@ -193,15 +200,24 @@ def grid_sample(b: Builder, node: Call, x: Value, grid: Value) -> Value:
 @rule("AffineGrid", since=20)
 def affine_grid(b: Builder, node: Call, theta: Value, size: Value) -> Value:
     """Places ``theta @ (x, y[, z], 1)`` for each output element, in ``[-1, 1]``."""
-    batch, _, *spatial = b.ints(node, size, "the output's size")
+    spatial = b.ints(node, size, "the output's size")[2:]
     n = len(spatial)
-    if n not in (2, 3) or min(spatial) < 1:
+    need_rank(node, "the transformation", theta, 3)
+    if n not in (2, 3) or not all(0 < s <= LONGEST_AXIS for s in spatial):
         node.invalid("the output has two or three spatial axes", ("sizes", spatial))
-    lines = [_centres(s, aligned=node.flag("align_corners")) for s in spatial]
-    places = np.stack([*reversed(np.meshgrid(*lines, indexing="ij")), np.ones(spatial)])
-    points = b.constant(places.reshape(n + 1, -1).astype(theta.dtype.numpy))
-    turned = b.transpose(matmul(b, node, theta, points), (0, 2, 1))
-    return b.reshape(turned, [batch, *spatial, n])
+    made = _column(b, theta, n, n)
+    for axis, count in enumerate(spatial):
+        line = _centres(count, aligned=node.flag("align_corners")).astype(theta.dtype.numpy)
+        dims = [count if i == axis else 1 for i in range(n)]
+        places = b.reshape(b.constant(line), [1, *dims, 1])
+        made = b.map("add", made, b.map("mul", places, _column(b, theta, n - 1 - axis, n)))
+    return made
+
+
+def _column(b: Builder, theta: Value, index: int, n: int) -> Value:
+    """One column of each transformation ``[N, n, n + 1]``, beside ``n`` spatial axes."""
+    column = b.slice_axis(theta, 2, index, 1)
+    return b.reshape(column, [theta.dims[0], *[1] * n, n])
 
 
 def _centres(size: int, *, aligned: bool) -> np.ndarray:

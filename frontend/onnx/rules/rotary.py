@@ -3,7 +3,13 @@
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import insert_axis, join_heads, one_of, split_heads
+from tapeout.frontend.onnx.rules.compose import (
+    insert_axis,
+    join_heads,
+    need_rank,
+    one_of,
+    split_heads,
+)
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import i64
 from tapeout.ir.expr import ExprLike
@@ -50,6 +56,9 @@ def tensor_scatter(
 ) -> Value:
     """``cache`` with ``update`` written from ``starts[batch]`` on along ``axis``."""
     axis = check_axis(node.integer("axis", -2), cache.rank, "TensorScatter")
+    need_rank(node, "the update", update, cache.rank)
+    if starts is not None:
+        need_rank(node, "the starts", starts, 1)
     mode = one_of(node, "mode", "linear", ("linear", "circular"))
     if axis == 0:
         node.invalid("axis 0 is the batch", ("axis", axis))

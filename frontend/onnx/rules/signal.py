@@ -7,7 +7,7 @@ import numpy as np
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import fixed, widened
+from tapeout.frontend.onnx.rules.compose import fixed, need_rank, single, whole, widened
 from tapeout.frontend.onnx.rules.product import matmul
 from tapeout.frontend.onnx.rules.quantize import named_type
 from tapeout.frontend.onnx.value import Array, Value
@@ -32,7 +32,7 @@ def dft(
     b: Builder, node: Call, x: Value, length: Value | None = None, axis: Value | None = None
 ) -> Value:
     """The discrete Fourier transform along the axis given as an input, by default the last."""
-    return _dft(b, node, x, length, -2 if axis is None else b.ints(node, axis, "the axis")[0])
+    return _dft(b, node, x, length, -2 if axis is None else whole(b, node, axis, "the axis"))
 
 
 def _dft(b: Builder, node: Call, x: Value, length: Value | None, axis: int) -> Value:
@@ -44,7 +44,7 @@ def _dft(b: Builder, node: Call, x: Value, length: Value | None, axis: int) -> V
     have = fixed(node, x.dims[axis], "the transformed axis")
     inverse, onesided = node.flag("inverse"), node.flag("onesided")
     if length is not None:
-        n = b.ints(node, length, "the transform's length")[0]
+        n = whole(b, node, length, "the transform's length")
     else:
         n = 2 * (have - 1) if inverse and onesided else have
     _check_parts(node, parts, n, inverse=inverse, onesided=onesided)
@@ -105,10 +105,12 @@ def stft(
     length: Value | None = None,
 ) -> Value:
     """Transforms of windows ``step`` apart: ``[B, L, 1 or 2]`` to ``[B, frames, bins, 2]``."""
-    hop = b.ints(node, step, "the frame step")[0]
+    need_rank(node, "the signal", x, 3)
+    hop = whole(b, node, step, "the frame step")
     if length is not None:
-        size = b.ints(node, length, "the frame length")[0]
+        size = whole(b, node, length, "the frame length")
     elif window is not None:
+        need_rank(node, "the window", window, 1)
         size = fixed(node, window.dims[0], "the window")
     else:
         node.invalid("give a window or a frame length")
@@ -158,6 +160,7 @@ def blackman_window(b: Builder, node: Call, size: Value) -> Value:
 
 def _window(b: Builder, node: Call, size: Value, terms: tuple[float, ...]) -> Value:
     """A sum of cosines; ``N`` is the size of a periodic window, one less of a symmetric one."""
+    need_rank(node, "the size", size, 0)
     (count,) = b.dims_from(b.reshape(size, [1]))
     # Known windows are computed here and may as well be exact; others run on the device.
     dtype = f64 if count.constant is not None else f32
@@ -175,8 +178,8 @@ def mel_weight_matrix(
     b: Builder, node: Call, bins: Value, length: Value, rate: Value, low: Value, high: Value
 ) -> Value:
     """Triangular filters, evenly spaced on the mel scale: ``[length // 2 + 1, bins]``."""
-    count, n, hertz = (b.ints(node, v, "a size")[0] for v in (bins, length, rate))
-    edges = [b.number(node, v, "an edge frequency") for v in (low, high)]
+    count, n, hertz = (whole(b, node, v, "a size") for v in (bins, length, rate))
+    edges = [float(single(b, node, v, "an edge frequency")) for v in (low, high)]
     if min(count, n, hertz) < 1 or count * (n // 2 + 1) > MATRIX_ELEMENTS:
         node.invalid("sizes out of range", ("bins", count), ("length", n), ("rate", hertz))
     lowest, highest = (2595 * math.log10(1 + e / 700) for e in edges)

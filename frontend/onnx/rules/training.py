@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import one_of
+from tapeout.frontend.onnx.rules.compose import all_given, one_of
 from tapeout.frontend.onnx.value import Value
 
 DOMAIN = "ai.onnx.preview.training"
@@ -14,8 +14,9 @@ Step = Callable[[Value, Sequence[Value]], tuple[Value, ...]]
 
 
 @rule("Adagrad", domain=DOMAIN)
-def adagrad(b: Builder, node: Call, rate: Value, count: Value, *xs: Value) -> tuple[Value, ...]:
+def adagrad(b: Builder, node: Call, *given: Value | None) -> tuple[Value, ...]:
     """``h += g^2; x -= rate / (1 + decay * t) * g / (sqrt(h) + epsilon)``."""
+    rate, count, *xs = _operands(node, given)
     steps = b.map("mul", b.convert(count, rate.dtype), node.real("decay_factor"))
     slowed = b.map("div", rate, b.map("add", steps, 1))
 
@@ -30,8 +31,9 @@ def adagrad(b: Builder, node: Call, rate: Value, count: Value, *xs: Value) -> tu
 
 
 @rule("Adam", domain=DOMAIN)
-def adam(b: Builder, node: Call, rate: Value, count: Value, *xs: Value) -> tuple[Value, ...]:
+def adam(b: Builder, node: Call, *given: Value | None) -> tuple[Value, ...]:
     """Averages of gradients and of their squares, corrected for their start at zero."""
+    rate, count, *xs = _operands(node, given)
     alpha, beta = node.real("alpha", 0.9), node.real("beta", 0.999)
     corrected = _corrected(b, rate, b.convert(count, rate.dtype), alpha, beta)
     shrink = 1 - node.real("norm_coefficient_post")
@@ -45,6 +47,13 @@ def adam(b: Builder, node: Call, rate: Value, count: Value, *xs: Value) -> tuple
         return b.map("mul", b.map("sub", x, moved), shrink), v, h
 
     return _each(b, node, xs, 4, step)
+
+
+def _operands(node: Call, given: Sequence[Value | None]) -> tuple[Value, ...]:
+    """The rate, the step's number, and what is optimised."""
+    if len(given) < 3:
+        node.invalid("the rate, the step or the tensors are left out", ("given", len(given)))
+    return all_given(node, given)
 
 
 def _average(b: Builder, before: Value, now: Value, keep: float) -> Value:
@@ -64,8 +73,9 @@ def _power(b: Builder, base: float, exponent: Value) -> Value:
 
 
 @rule("Momentum", domain=DOMAIN)
-def momentum(b: Builder, node: Call, rate: Value, count: Value, *xs: Value) -> tuple[Value, ...]:
+def momentum(b: Builder, node: Call, *given: Value | None) -> tuple[Value, ...]:
     """``v = alpha v + beta g; x -= rate * v``, or Nesterov's step ahead of it."""
+    rate, count, *xs = _operands(node, given)
     alpha, beta = node.real("alpha"), node.real("beta")
     nesterov = one_of(node, "mode", "standard", ("standard", "nesterov")) == "nesterov"
     first = b.map("gt", count, 0)

@@ -16,6 +16,7 @@ from tapeout.ir.ops.index import GatherElementsOp, GatherOp
 
 T = TypeVar("T")
 
+VOTES = 1 << 26
 AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 
 
@@ -148,6 +149,8 @@ def _votes(
     leaves_fit = len(leaves) == len(targets) == len(weights) and min(leaves, default=0) >= 0
     if count < 1 or not leaves_fit or not all(0 <= t < count for t in targets):
         node.invalid("weights, leaves and targets do not fit together", ("targets", count))
+    if count * len(table.feature) > VOTES:
+        node.refuse("so many targets and leaves", ("targets", count), ("most votes", VOTES))
     ends = np.finfo(table.dtype)
     idle = {"MIN": ends.max, "MAX": ends.min}.get(aggregate, 0)
     votes = np.full((len(table.feature), count), idle, table.dtype)

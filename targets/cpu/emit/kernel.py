@@ -278,6 +278,10 @@ class _Printer:
                 self.index(op)
             case ops.MapOp():
                 self.map(op)
+            case ops.BroadcastOp():
+                self.values[op.y] = [
+                    [self.pick(op.x, r, q) for r, q in row] for row in self.each(op.y)
+                ]
             case ops.ConvertOp():
                 self.convert(op)
             case ops.ReduceOp():

@@ -25,18 +25,6 @@ FAILING = {
         ("test_dft_inverse", "test_dft_inverse_opset19"),
         "the stored output has rounding noise of 2e-7 where 0 is exact, beyond the tolerance",
     ),
-    **dict.fromkeys(
-        (
-            "test_tfidfvectorizer_tf_only_bigrams_skip0",
-            "test_tfidfvectorizer_tf_batch_onlybigrams_skip0",
-            "test_tfidfvectorizer_tf_onlybigrams_levelempty",
-            "test_tfidfvectorizer_tf_onlybigrams_skip5",
-            "test_tfidfvectorizer_tf_batch_onlybigrams_skip5",
-            "test_tfidfvectorizer_tf_uniandbigrams_skip5",
-            "test_tfidfvectorizer_tf_batch_uniandbigrams_skip5",
-        ),
-        "TfIdfVectorizer has no rule",
-    ),
     "test_attention_4d_causal_fp16_expanded": "f16 rounded after other operators: one last bit",
     "test_loop16_seq_none": "ONNX's comparison takes the length of a scalar",
 }
