@@ -15,6 +15,9 @@ from tapeout.passes.rewrite import Edit
 Array = np.ndarray[Any, Any]
 OpT = TypeVar("OpT", bound=Operation)
 
+# Adding this much to a score makes its exp exactly 0 beside any score that is not masked.
+HIDDEN = -1e30
+
 # A literal that an exporter rounded to the element type: a few units in the last place.
 _ROUNDING = {"f64": 2e-7, "f32": 1e-6, "f16": 2e-3, "bf16": 1.6e-2}
 

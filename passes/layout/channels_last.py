@@ -44,9 +44,16 @@ class ChannelsLast(Pass):
     def apply(self, module: Module) -> None:
         """Turn the convolutions, then sink what their results need."""
         sunk: set[SSAValue] = set()
-        drive(module, [TurnConv(sunk)])
-        rules = (*(rule(sunk) for rule in SINKS), TransposeOfTranspose(), TransposeOfOnes())
-        drive(module, rules)
+        if drive(module, [TurnConv(sunk)]):
+            sunk.update(_restored(module))
+            drive(module, (*(rule(sunk) for rule in SINKS), TransposeOfTranspose()))
+            drive(module, (TransposeOfTranspose(), TransposeOfOnes()))
+
+
+def _restored(module: Module) -> list[SSAValue]:
+    """What the model itself turns from channels-last to channels-first: that sinks as well."""
+    turns = [op for op in module.ir.walk() if isinstance(op, TransposeOp)]
+    return [t.y for t in turns if len(t.perm.data) > 3 and t.perm.data == _first(len(t.perm.data))]
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,17 @@ class TurnConv(_Sink[ConvOp]):
         turned = edit.add(TransposeOp, op.x, perm=last)
         attrs = op.attrs() | {"channels_last": True}
         made = edit.add(ConvOp, turned, op.w, op.bias, **attrs)
-        return self.below(made, inverse(last), edit)
+        return self.below(made, _first(len(last)), edit)
 
 
 def _last(rank: int) -> Perm:
     """Axis 1 to the end."""
     return (0, *range(2, rank), 1)
+
+
+def _first(rank: int) -> Perm:
+    """The last axis to place 1."""
+    return (0, rank - 1, *range(1, rank - 1))
 
 
 class SinkMerged(_Sink[TransposeOp]):
@@ -122,7 +134,7 @@ class SinkPool(_Sink[PoolOp]):
         if turn is None or op.channels_last.data:
             return None
         perm, attrs = tuple(turn.perm.data), op.attrs()
-        if perm == inverse(_last(len(perm))):
+        if perm == _first(len(perm)):
             attrs |= {"channels_last": True}
         elif perm[:2] == (0, 1):
             attrs |= _turned_windows(attrs, [p - 2 for p in inverse(perm)[2:]])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tapeout.ir.module import Module
 from tapeout.passes.manager import Pass
 from tapeout.passes.rewrite import drive
-from tapeout.passes.simplify import gathers, linear, maps, views
+from tapeout.passes.simplify import attention_operands, gathers, linear, maps, views
 
 
 @dataclass(frozen=True)
@@ -19,5 +19,11 @@ class Canonicalise(Pass):
     name = "canonicalise"
 
     def apply(self, module: Module) -> None:
-        """Apply the identities of maps, views, gathers and linear layers to the end."""
-        drive(module, (*maps.PATTERNS, *views.PATTERNS, *gathers.PATTERNS, *linear.PATTERNS))
+        """Apply every identity to the end."""
+        drive(module, PATTERNS)
+
+
+PATTERNS = (
+    *(*maps.PATTERNS, *views.PATTERNS, *gathers.PATTERNS),
+    *(*linear.PATTERNS, *attention_operands.PATTERNS),
+)

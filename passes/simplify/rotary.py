@@ -112,7 +112,10 @@ def _half_operand(x: SSAValue, whole: SSAValue, edit: Edit, depth: int) -> SSAVa
 
 
 class PartialRotary(Pattern[ConcatOp]):
-    """``concat(rotary(x[:R]), x[R:]) = rotary(x)`` of the first ``R`` channels."""
+    """``concat(rotary(a), b) = rotary(concat(a, b))`` of the channels of ``a`` only.
+
+    For ``a`` and ``b`` cut from one tensor, where their concatenation is one slice again.
+    """
 
     root = ConcatOp
 
@@ -122,17 +125,15 @@ class PartialRotary(Pattern[ConcatOp]):
             return None
         turned = made_by(op.xs[0], RotaryOp)
         part = made_by(turned.x, SliceOp) if turned is not None else None
-        if turned is None or part is None or turned.rotary_dim is not None:
+        rest = made_by(op.xs[1], SliceOp)
+        if turned is None or part is None or rest is None or part.x is not rest.x:
             return None
-        size, depth = spec(turned.x).dims[-1].constant, spec(part.x).dims[-1].constant
-        if size is None or depth is None or spec(part.x) != spec(op.y):
+        size = spec(turned.x).dims[-1].constant
+        if size is None or turned.rotary_dim is not None:
             return None
-        if not _is_part(turned.x, part.x, 0, size):
-            return None
-        if not _is_part(op.xs[1], part.x, size, depth - size):
-            return None
+        whole = edit.add(ConcatOp, [turned.x, op.xs[1]], axis=rank - 1)
         attrs = turned.attrs() | {"rotary_dim": size}
-        return edit.add(RotaryOp, part.x, turned.cos, turned.sin, **attrs)
+        return edit.add(RotaryOp, whole, turned.cos, turned.sin, **attrs)
 
 
 PATTERNS = (Rotary(), PartialRotary())

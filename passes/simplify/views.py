@@ -16,7 +16,7 @@ from tapeout.ir.ops.views import (
     TransposeOp,
 )
 from tapeout.ir.types import spec
-from tapeout.passes.match import made_by, only_use, swaps_last_two, without_ones
+from tapeout.passes.match import made_by, only_use, swaps_last_two
 from tapeout.passes.rewrite import Edit, Pattern, Replacement
 
 View = ReshapeOp | ExpandOp | TransposeOp | SliceOp | PadOp
@@ -89,11 +89,11 @@ class ReshapeOfMovedOnes(Pattern[ReshapeOp]):
         return edit.add(ReshapeOp, inner.x, shape=op.shape.data) if wide == sorted(wide) else None
 
 
-class MergeTransposeSplit(Pattern[ReshapeOp]):
-    """``reshape(transpose(reshape(x), p)) = transpose(x, p')`` when the reshapes undo each other.
+class ReshapeOfMerged(Pattern[ReshapeOp]):
+    """``reshape(transpose(reshape(x), p)) = reshape(transpose(x, p'))`` when the inner one merges.
 
-    The inner one merges runs of axes of ``x`` to one each; the outer one splits them again in
-    their new places. Exporters write the transposition of a batched matrix so.
+    Axes that were merged move together; the order of the elements is the same. Exporters write
+    the transposition of a batched matrix so, and then the outer reshape is nothing either.
     """
 
     root = ReshapeOp
@@ -103,16 +103,39 @@ class MergeTransposeSplit(Pattern[ReshapeOp]):
         merge = made_by(turn.x, ReshapeOp) if turn is not None else None
         if turn is None or merge is None:
             return None
-        dims = spec(merge.x).dims
-        runs = merged_runs(dims, spec(merge.y).dims)
+        runs = merged_runs(spec(merge.x).dims, spec(merge.y).dims)
         if runs is None:
             return None
-        order: tuple[int, ...] = turn.perm.data
-        perm = [axis for p in order for axis in runs[p]]
-        if without_ones([dims[a] for a in perm]) != without_ones(op.shape.data):
-            return None
-        turned = edit.add(TransposeOp, merge.x, perm=perm)
+        turned = edit.add(TransposeOp, merge.x, perm=_apart(runs, turn.perm.data))
         return edit.add(ReshapeOp, turned, shape=op.shape.data)
+
+
+class TransposeOfMerged(Pattern[TransposeOp]):
+    """``transpose(reshape(transpose(x, p)), q) = reshape(transpose(x, r))`` for a merging reshape.
+
+    Merged axes move together, so the two permutations meet and are one or none.
+    """
+
+    root = TransposeOp
+
+    def _rewrite(self, op: TransposeOp, edit: Edit) -> Replacement:
+        merge = made_by(op.x, ReshapeOp)
+        first = made_by(merge.x, TransposeOp) if merge is not None else None
+        if merge is None or first is None or not only_use(op.x):
+            return None
+        runs = merged_runs(spec(merge.x).dims, spec(merge.y).dims)
+        if runs is None:
+            return None
+        perm = [first.perm.data[axis] for axis in _apart(runs, op.perm.data)]
+        # A shuffle stays one: only a permutation that undoes the first is worth a change.
+        if perm != sorted(perm):
+            return None
+        return edit.add(ReshapeOp, first.x, shape=spec(op.y).dims)
+
+
+def _apart(runs: Sequence[Sequence[int]], perm: Sequence[int]) -> list[int]:
+    """The permutation of single axes that moves whole runs by ``perm``."""
+    return [axis for p in perm for axis in runs[p]]
 
 
 def merged_runs(dims: Sequence[Expr], merged: Sequence[Expr]) -> list[list[int]] | None:
@@ -288,7 +311,13 @@ class MatmulOfTransposed(Pattern[MatmulOp]):
 
 PATTERNS = (
     *(NoView(), ReshapeOfReshape(), TransposeOfTranspose(), TransposeOfOnes()),
-    *(ReshapeOfMovedOnes(), MergeTransposeSplit(), ExpandOfExpand(), ExpandByOnes()),
+    *(
+        ReshapeOfMovedOnes(),
+        ReshapeOfMerged(),
+        TransposeOfMerged(),
+        ExpandOfExpand(),
+        ExpandByOnes(),
+    ),
     *(ExpandedOperand(), MapOfExpanded(), SliceOfSlice(), SliceOfConcat(), FlatConcat()),
     *(ConcatOfSlices(), MatmulOfTransposed()),
 )

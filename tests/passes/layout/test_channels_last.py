@@ -8,7 +8,7 @@ import pytest
 from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp
-from tapeout.ir.ops.norm import SoftmaxOp
+from tapeout.ir.ops.norm import LayerNormOp, SoftmaxOp
 from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.resample import ResizeOp
 from tapeout.ir.ops.views import ConcatOp, PadOp
@@ -138,6 +138,17 @@ def squeeze_excite(g: Any, x: Any) -> Any:
     return head(g, g.conv(g.map("mul", y, gate), 6, 3))
 
 
+def convnext(g: Any, x: Any) -> Any:
+    """Blocks that turn to channels-last by themselves, for a layer norm and linear layers."""
+    y = g.conv(x, 8, 2, strides=(2, 2), pads=(0,) * 4)
+    for _ in range(2):
+        rows = g.transpose(g.conv(y, 8, 3, groups=8), (0, 2, 3, 1))
+        rows = g.op(LayerNormOp, rows, g.weight(8), g.weight(8), axis=-1, epsilon=1e-5)
+        rows = g.matmul(g.map("gelu", g.matmul(rows, g.weight(8, 16))), g.weight(16, 8))
+        y = g.map("add", g.transpose(rows, (0, 3, 1, 2)), y)
+    return head(g, y)
+
+
 def upsampled(g: Any, x: Any) -> Any:
     y = g.conv(x, 8, 3, strides=(2, 2))
     up = g.op(ResizeOp, y, sizes=spec(y).dims[:2] + tuple(2 * d for d in spec(y).dims[2:]))
@@ -152,7 +163,10 @@ def patches(g: Any, x: Any) -> Any:
     return g.matmul(g.transpose(g.reshape(y, (n, c, h * w)), (0, 2, 1)), g.weight(12, 7))
 
 
-MODELS = [resnet, mobilenet, squeeze, densenet, inception, squeeze_excite, upsampled, patches]
+MODELS = [
+    *(resnet, mobilenet, squeeze, densenet, inception),
+    *(squeeze_excite, convnext, upsampled, patches),
+]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)

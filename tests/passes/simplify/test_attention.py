@@ -149,7 +149,8 @@ def test_a_mask_of_zeros_is_none(graph: Any, check: Any) -> None:
     assert check(module, ALL, {"B": 2}) == {"attention": 1}
 
 
-def test_repeated_key_heads_are_shared(graph: Any, check: Any) -> None:
+@pytest.mark.parametrize("detour", [True, False])
+def test_repeated_key_heads_are_shared(graph: Any, check: Any, detour: Any) -> None:
     g = inputs(graph, heads=8, groups=2)
     b, heads, keys, _ = spec(g["k"]).dims
     repeated: list[Any] = []
@@ -158,7 +159,11 @@ def test_repeated_key_heads_are_shared(graph: Any, check: Any) -> None:
         wide = g.expand(parted, (b, heads, 4, keys, depth))
         repeated.append(g.reshape(wide, (b, 8, keys, depth)))
     k, v = repeated
-    p = softmax(g, g.map("mul", g.matmul(g["q"], g.transpose(k, (0, 1, 3, 2))), g.fixed(0.25)))
+    if detour:
+        turned = g.shaped(g.transpose(g.shaped(k, "8*B, T, 16"), (0, 2, 1)), "B, 8, 16, T")
+    else:
+        turned = g.transpose(k, (0, 1, 3, 2))
+    p = softmax(g, g.map("mul", g.matmul(g["q"], turned), g.fixed(0.25)))
     module = g.returning(g.matmul(p, v))
     assert check(module, ALL, *SIZES) == {"attention": 1}
 

@@ -15,6 +15,7 @@ ALL = [
     Canonicalise(),
     CommonSubexpressions(),
     RecomposeRotary(),
+    Canonicalise(),
     CommonSubexpressions(),
     DropDead(),
 ]

@@ -58,11 +58,17 @@ def test_batched_transposition_written_with_merged_heads_is_one(graph: Any, chec
     assert check(g.returning(y), ALL, *SIZES) == {"transpose": 1}
 
 
-def test_split_in_other_places_than_merged_stays(graph: Any, check: Any) -> None:
+def test_split_in_other_places_than_merged_keeps_one_reshape(graph: Any, check: Any) -> None:
     g = graph(x="f32 B, 12, S, 32")
     flat = g.shaped(g["x"], "12*B, S, 32")
     y = g.shaped(g.transpose(flat, (0, 2, 1)), "B, 6, 64, S")
-    assert check(g.returning(y), ALL, *SIZES) == {"reshape": 2, "transpose": 1}
+    assert check(g.returning(y), ALL, *SIZES) == {"reshape": 1, "transpose": 1}
+
+
+def test_a_transposition_meets_its_opposite_through_merged_axes(graph: Any, check: Any) -> None:
+    g = graph(x="f32 B, 2, 4, S, 16")
+    merged = g.shaped(g.transpose(g["x"], (0, 1, 2, 4, 3)), "B, 8, 16, S")
+    assert check(g.returning(g.transpose(merged, (0, 1, 3, 2))), ALL, *SIZES) == {"reshape": 1}
 
 
 def test_a_shuffle_of_channels_is_kept(graph: Any, check: Any) -> None:
