@@ -19,7 +19,8 @@ Engine = Callable[[Arrays], dict[str, NDArray[Any]]]
 
 
 def load_peer(name: str, model: Path, threads: int) -> Engine:
-    """Load a model into an engine; E0106 for an unknown engine, E0603 for one not installed."""
+    """Load a model into an engine; E0106 for an unknown engine, E0603 for one that is not installed,
+    E0604 when it refuses the model."""
     if name not in PEERS:
         known = ", ".join(PEERS)
         what = f"there is no engine '{name}' to compare with"
@@ -27,7 +28,11 @@ def load_peer(name: str, model: Path, threads: int) -> Engine:
     if find_spec(name) is None:
         what = f"the engine '{name}' is not installed"
         raise CompileError("E0603", what, [("where", "--against")], f"pip install {name}")
-    return PEERS[name](model, threads)
+    try:
+        return PEERS[name](model, threads)
+    except Exception as error:  # each engine has its own kinds
+        what = f"the engine '{name}' cannot load this model"
+        raise CompileError("E0604", what, [("it says", error)], f"leave out {name}") from error
 
 
 def _onnxruntime(model: Path, threads: int) -> Engine:
