@@ -78,7 +78,7 @@ class _Former:
 
     def run(self) -> list[Group]:
         for op in self.block.ops:
-            if isinstance(op, STEPS) or isinstance(op, CHEAP):
+            if isinstance(op, STEPS) or (isinstance(op, CHEAP) and not is_stored(op)):
                 continue
             self.place(op)
         unique = list(dict.fromkeys(self.group.values()))
@@ -195,6 +195,11 @@ class _Former:
                 return None
             op = parent
         return op
+
+
+def is_stored(op: Operation) -> bool:
+    """Whether indices have to lie in memory, since a step of the program reads them."""
+    return isinstance(op, IotaOp) and any(isinstance(u.operation, STEPS) for u in op.y.uses)
 
 
 def external_operands(group: Group) -> list[SSAValue]:

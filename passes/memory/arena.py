@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tapeout.passes.memory.plan import Buffer
+from tapeout.passes.memory.steps import Buffer
 
 ALIGN = 64
 

@@ -22,6 +22,8 @@
 #define RT_NAME(name) TAPEOUT_NAME(name)
 #define rt_fail RT_NAME(rt_fail)
 #define rt_late RT_NAME(rt_late)
+#define rt_late_keep RT_NAME(rt_late_keep)
+#define rt_late_swap RT_NAME(rt_late_swap)
 #define rt_output RT_NAME(rt_output)
 #define rt_parallel_wake RT_NAME(rt_parallel_wake)
 #define rt_now RT_NAME(rt_now)
@@ -115,6 +117,12 @@ int rt_fail(rt_session *session, int code, const char *format, ...) RT_PRINTF(3,
  * Sets session->late[slot]. 0 or a code. */
 int rt_late(rt_session *session, int32_t slot, int64_t bytes);
 
+/* The same, for what grows piece by piece: the first `keep` bytes stay when it moves. */
+int rt_late_keep(rt_session *session, int32_t slot, int64_t bytes, int64_t keep);
+
+/* Two slots change their memory: what a loop has written is what it reads next. */
+void rt_late_swap(rt_session *session, int32_t a, int32_t b);
+
 /* For an output with late sizes, once its slots are set: check or allocate its memory, then
  * session->outputs[output].data is ready. 0 or a code. */
 int rt_output(rt_session *session, int32_t output);
@@ -166,6 +174,17 @@ static inline int64_t rt_mul(int64_t a, int64_t b)
 static inline int64_t rt_add(int64_t a, int64_t b)
 {
     return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+/* Difference and quotient of such sizes: one that overflowed stays as it is. b is above 0. */
+static inline int64_t rt_sub(int64_t a, int64_t b)
+{
+    return a == INT64_MAX ? a : a - b;
+}
+
+static inline int64_t rt_div(int64_t a, int64_t b)
+{
+    return a == INT64_MAX ? a : a / b;
 }
 
 #endif /* TAPEOUT_RT_H */

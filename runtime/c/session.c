@@ -170,19 +170,51 @@ int TAPEOUT_NAME(output_shapes)(tapeout_session *session, const tapeout_tensor *
     return 0;
 }
 
+/* Half as much again, so that a slowly growing size does not allocate at every call. */
+static int64_t grown(const struct rt_block *block, int64_t bytes)
+{
+    int64_t half_more = block->bytes + block->bytes / 2;
+    return bytes > block->bytes && bytes < half_more ? half_more : bytes;
+}
+
+static int refuse_late(rt_session *session, int64_t bytes)
+{
+    return rt_fail(session, RT_E_MEMORY,
+                   "there is no memory for a result whose size depends on data\n  bytes: %lld",
+                   (long long)bytes);
+}
+
 int rt_late(rt_session *session, int32_t slot, int64_t bytes)
 {
     struct rt_block *block = &session->late_blocks[slot];
-    /* Half as much again, so that a slowly growing size does not allocate at every call. */
-    int64_t grown = block->bytes + block->bytes / 2;
-    if (bytes > block->bytes && bytes < grown)
-        bytes = grown;
-    if (rt_reserve(block, bytes))
-        return rt_fail(session, RT_E_MEMORY,
-                       "there is no memory for a result whose size depends on data\n  bytes: %lld",
-                       (long long)bytes);
+    if (bytes < 0 || rt_reserve(block, grown(block, bytes)))
+        return refuse_late(session, bytes);
     session->late[slot] = block->data;
     return 0;
+}
+
+int rt_late_keep(rt_session *session, int32_t slot, int64_t bytes, int64_t keep)
+{
+    struct rt_block *block = &session->late_blocks[slot], moved = {0};
+    if (RT_LIKELY(block->data && bytes <= block->bytes))
+        return 0;
+    if (rt_reserve(&moved, grown(block, bytes)))
+        return refuse_late(session, bytes);
+    if (keep > 0)
+        memcpy(moved.data, block->data, (size_t)keep);
+    rt_release(block);
+    *block = moved;
+    session->late[slot] = block->data;
+    return 0;
+}
+
+void rt_late_swap(rt_session *session, int32_t a, int32_t b)
+{
+    struct rt_block block = session->late_blocks[a];
+    session->late_blocks[a] = session->late_blocks[b];
+    session->late_blocks[b] = block;
+    session->late[a] = session->late_blocks[a].data;
+    session->late[b] = session->late_blocks[b].data;
 }
 
 void TAPEOUT_NAME(profile)(tapeout_session *session, int enable)

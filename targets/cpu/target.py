@@ -13,15 +13,18 @@ from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Expr, symbol
 from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp
+from tapeout.ir.tile.ops import buffer_of
 from tapeout.passes.memory.arena import Arena, place
-from tapeout.passes.memory.plan import Plan, make_plan
+from tapeout.passes.memory.plan import Needs, make_plan
+from tapeout.passes.memory.steps import Plan
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.strategies import constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
 from tapeout.targets.cpu.build import build, compiler, sources
 from tapeout.targets.cpu.device import Device, devices
+from tapeout.targets.cpu.emit.interface import Interface, interface_of
 from tapeout.targets.cpu.emit.kernel import KernelText, emit_kernel
-from tapeout.targets.cpu.emit.model import Interface, emit_model, emit_model_h, interface_of
+from tapeout.targets.cpu.emit.model import emit_model, emit_model_h
 
 WEIGHT_ALIGN = 64
 
@@ -113,8 +116,14 @@ def _form(module: Module, device: Device) -> Form:
     programs = lower_kernels(module, device)
     repack(module, entry, programs)
     slots = interface_of(entry).slots
-    kernels = [emit_kernel(p.program, device, slots) for p in programs.values()]
-    plan = make_plan(module, entry, {k.name: _extra_buffers(k) for k in kernels})
+    kernels = [
+        emit_kernel(program, device, slots)
+        for lowered in programs.values()
+        for program in (lowered.count, lowered.program)
+        if program is not None
+    ]
+    texts = {k.name: k for k in kernels}
+    plan = make_plan(module, entry, {n: _needs(p, n, texts) for n, p in programs.items()})
     arena = place(plan.arena) if all(b.bytes.constant is not None for b in plan.arena) else None
     return Form(device, module, entry, kernels, plan, arena)
 
@@ -126,6 +135,17 @@ def _generated(form: Form, offsets: Mapping[str, int], weight_bytes: int) -> dic
         "model.c": emit_model(form.plan, face, kernels, form.arena, offsets, weight_bytes),
         **{f"{k.name}.c": k.source for k in kernels},
     }
+
+
+def _needs(lowered: Lowered, name: str, texts: Mapping[str, KernelText]) -> Needs:
+    """What the programs of a kernel take besides its operands and results."""
+    scratch = _extra_buffers(texts[name])
+    count = lowered.count
+    if count is None:
+        return Needs(scratch)
+    made = list(count.body.block.args)[-count.outputs.data :]
+    state = [buffer_of(v).bytes for v in made[:-1]]
+    return Needs(scratch, _extra_buffers(texts[count.sym_name.data]), state)
 
 
 def _extra_buffers(kernel: KernelText) -> Sequence[Expr]:
@@ -192,7 +212,10 @@ def _code(device: Device) -> artifact.Code:
 
 
 def _kernel(module: Module, name: str, face: Interface) -> artifact.Kernel:
-    cost = kernel_cost(module.kernels()[name])
+    kernel = module.kernels().get(name)
+    if kernel is None:  # it counts for the kernel of its name, which bears the cost of both
+        return artifact.Kernel(name)
+    cost = kernel_cost(kernel)
     return artifact.Kernel(name, _size(cost.flops, face), _size(cost.bytes, face))
 
 

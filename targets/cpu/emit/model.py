@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from tapeout.ir.expr import Expr, as_symbol
-from tapeout.ir.ops.structure import EntryOp
-from tapeout.ir.types import Spec, spec, specs
 from tapeout.passes.memory.arena import Arena
-from tapeout.passes.memory.plan import Buffer, CopyStep, KernelStep, Plan
+from tapeout.passes.memory.steps import Plan
+from tapeout.targets.cpu.emit.interface import NO_UPPER, Interface, Port, limits
 from tapeout.targets.cpu.emit.kernel import KernelText, d_name
-from tapeout.targets.cpu.emit.text import c_expr
+from tapeout.targets.cpu.emit.steps import StepPrinter, helpers
+from tapeout.targets.cpu.emit.text import c_expr, c_factor, c_size
 
 MODEL_H = """\
 /* What every kernel of this model includes. */
@@ -48,47 +47,6 @@ static inline void to_run(rt_session *s, rt_task *task, void *call, i64 tasks, i
 #endif
 """
 
-NO_UPPER = 2**62
-
-
-@dataclass(frozen=True)
-class Interface:
-    """Names, types and symbols of one entry, and the slots of ``session->dims``."""
-
-    inputs: tuple[tuple[str, Spec], ...]
-    outputs: tuple[tuple[str, Spec], ...]
-    symbols: tuple[tuple[str, int, int], ...]
-    derived: tuple[Expr, ...]
-
-    @property
-    def slots(self) -> dict[str, int]:
-        """The slot of each symbol by name."""
-        return {name: i for i, (name, _, _) in enumerate(self.symbols)}
-
-    def slot(self, dim: Expr) -> int:
-        """The slot of a dimension that is not constant."""
-        bare = as_symbol(dim)
-        if bare is not None:
-            return self.slots[bare.name]
-        return len(self.symbols) + self.derived.index(dim)
-
-
-def interface_of(entry: EntryOp) -> Interface:
-    """Collect the interface of an entry."""
-    inputs = tuple(zip(entry.inputs.data, specs(entry.body.block.args), strict=True))
-    outputs = tuple(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True))
-    found = {s for _, t in inputs for d in t.dims for s in d.symbols()}
-    symbols = sorted(found, key=lambda s: s.name)
-    table: list[tuple[str, int, int]] = []
-    for s in symbols:
-        assert not isinstance(s.hi, Expr), f"{s} is a dimension, its range is constant"
-        table.append((s.name, s.lo, NO_UPPER if s.hi is None else s.hi))
-    derived = [
-        d for _, t in outputs for d in t.dims if d.constant is None and as_symbol(d) is None
-    ]
-    return Interface(inputs, outputs, tuple(table), tuple(dict.fromkeys(derived)))
-
-
 def emit_model_h(kernels: Sequence[KernelText]) -> str:
     """The header with a prototype of each kernel."""
     lines = [f"void RT_NAME({k.name})(rt_session *s, void *const *b);" for k in kernels]
@@ -104,14 +62,14 @@ def emit_model(
     weight_bytes: int,
 ) -> str:
     """``model.c``. ``arena`` is None when sizes are symbolic and planned at run time."""
-    steps = [_step(s, plan, kernels, weight_offsets) for s in plan.steps]
+    printer = StepPrinter(face, {k.name: i for i, k in enumerate(kernels)}, weight_offsets)
     parts = [
         "/* The model: its interface, its memory, its steps. */",
         '#include "model.h"',
         "#include <string.h>",
         "",
-        *_ports("input", face.inputs, face),
-        *_ports("output", face.outputs, face),
+        *_ports("input", face.inputs, face.input_slot),
+        *_ports("output", face.outputs, face.slot),
         *_symbols(face),
         "static const char *const kernel_names[] = {"
         + ", ".join(f'"{k.name}"' for k in kernels)
@@ -121,11 +79,13 @@ def emit_model(
         "",
         *_arena(plan, arena, face),
         *_derive(face),
+        helpers(plan.steps),
         "static int execute(rt_session *s)",
         "{",
         "  int64_t t;",
-        "  (void)t;",
-        *steps,
+        "  int code;",
+        "  (void)t, (void)code;",
+        *printer.lines(plan.steps),
         "  return 0;",
         "}",
         "",
@@ -145,10 +105,10 @@ def c_string(text: str) -> str:
     return '"' + "".join(out) + '"'
 
 
-def _ports(kind: str, ports: Sequence[tuple[str, Spec]], face: Interface) -> list[str]:
+def _ports(kind: str, ports: Sequence[Port], slot: Callable[[Expr], int]) -> list[str]:
     lines: list[str] = []
     for i, (_, t) in enumerate(ports):
-        axes = ", ".join(_axis(d, face) for d in t.dims) or "{0, 0, 0}"
+        axes = ", ".join(_axis(d, slot) for d in t.dims) or "{0, 0, 0}"
         lines.append(f"static const tapeout_axis {kind}{i}_axes[] = {{{axes}}};")
     rows = [
         f"  {{{c_string(name)}, TAPEOUT_{t.dtype.name.upper()}, {t.rank}, {kind}{i}_axes}},"
@@ -158,21 +118,26 @@ def _ports(kind: str, ports: Sequence[tuple[str, Spec]], face: Interface) -> lis
     return [*lines, f"static const tapeout_port {kind}s[] = {{", *(rows or [empty]), "};", ""]
 
 
-def _axis(dim: Expr, face: Interface) -> str:
+def _axis(dim: Expr, slot: Callable[[Expr], int]) -> str:
     if dim.constant is not None:
         return f"{{{dim.constant}, 0, 0}}"
-    return f"{{-1, {face.slot(dim)}, {c_string(str(dim))}}}"
+    return f"{{-1, {slot(dim)}, {c_string(str(dim))}}}"
 
 
 def _symbols(face: Interface) -> list[str]:
-    rows = [f"  {{{c_string(n)}, {lo}, INT64_C({hi})}}," for n, lo, hi in face.symbols]
+    rows = [
+        f"  {{{c_string(str(e))}, {low}, INT64_C({high})}},"
+        for e in face.bound
+        for low, high in [limits(e)]
+    ]
     return ["static const tapeout_symbol symbols[] = {", *(rows or ["  {0, 0, 0},"]), "};", ""]
 
 
 def _dims(face: Interface) -> list[str]:
+    """Locals for the symbols that are known before the steps run."""
     names = [n for n, _, _ in face.symbols]
     return [
-        *(f"  const int64_t {d_name(n)} = s->dims[{i}];" for i, n in enumerate(names)),
+        *(f"  const int64_t {d_name(n)} = s->dims[{face.slots[n]}];" for n in names),
         *(f"  (void){d_name(n)};" for n in names),
     ]
 
@@ -182,14 +147,60 @@ def _names(face: Interface) -> dict[str, str]:
 
 
 def _derive(face: Interface) -> list[str]:
-    if not face.derived:
+    """Symbols that only expressions show, checks of those expressions, sizes of outputs."""
+    if not _derives(face):
         return []
-    first = len(face.symbols)
-    rows = [
-        f"  s->dims[{first + i}] = {c_expr(e, _names(face))};" for i, e in enumerate(face.derived)
+    early = {n: f"s->dims[{i}]" for n, i in face.slots.items()}
+    solve: list[str] = []
+    for solved in face.solved:
+        axis, name = face.input_slot(solved.axis), solved.symbol.name
+        value = f"(s->dims[{axis}] - {c_factor(solved.rest, early)})"
+        solve.append(f"  s->dims[{face.slots[name]}] = to_floordiv({value}, {solved.factor});")
+    checks = [
+        line
+        for i, axis in enumerate(face.bound)
+        if as_symbol(axis) is None
+        for line in _agreement(f"s->dims[{i}]", c_expr(axis, _names(face)), str(axis))
     ]
+    ranges = [
+        line
+        for name, low, high in face.symbols[len(face.symbols) - len(face.solved) :]
+        for line in _range(d_name(name), low, high, name)
+    ]
+    first = len(face.bound) + len(face.solved)
+    sizes: list[str] = []
+    for i, size in enumerate(face.derived):
+        sizes.append(f"  s->dims[{first + i}] = {c_size(size, _names(face))};")
+        sizes += _range(f"s->dims[{first + i}]", 0, NO_UPPER, str(size))
     return [
-        "static int derive(rt_session *s)", "{", *_dims(face), *rows, "  return 0;", "}", "",
+        "static int derive(rt_session *s)", "{", *solve, *_dims(face), *checks, *ranges, *sizes,
+        "  return 0;", "}", "",
+    ]  # fmt: skip
+
+
+def _derives(face: Interface) -> bool:
+    """Whether there is anything to compute or check between binding and running."""
+    return bool(face.solved or face.derived or len(face.bound) + len(face.solved) > len(face.symbols))
+
+
+def _agreement(have: str, want: str, axis: str) -> list[str]:
+    return [
+        f"  if ({have} != {want})",
+        "    return rt_fail(s, RT_E_CONSTRAINT,",
+        '                   "the sizes of the inputs do not fit together\n"',
+        '                   "  axis: %s\n  expected: %lld\n  got: %lld",',
+        f"                   {c_string(axis)}, (long long)({want}), (long long){have});",
+    ]
+
+
+def _range(value: str, low: int, high: int, what: str) -> list[str]:
+    return [
+        f"  if ({value} < {low} || {value} > INT64_C({high}))",
+        "    return rt_fail(s, RT_E_CONSTRAINT,",
+        '                   "the sizes of the inputs lead to a size that is out of range\n"',
+        '                   "  size: %s\n  expected: %lld to %lld\n  got: %lld",',
+        f"                   {c_string(what)}, (long long){low}, (long long)INT64_C({high}),",
+        f"                   (long long){value});",
     ]
 
 
@@ -201,45 +212,12 @@ def _arena(plan: Plan, arena: Arena | None, face: Interface) -> list[str]:
     if arena is not None:
         offsets = ", ".join(map(str, arena.offsets))
         return [*lines, f"static const int64_t offsets[] = {{{offsets}}};", ""]
-    rows = [f"  bytes[{b.number}] = {_bytes(b.bytes, face)};" for b in plan.arena]
+    names = {**_names(face), "_threads": "s->threads"}
+    rows = [f"  bytes[{b.number}] = {c_size(b.bytes, names)};" for b in plan.arena]
     return [
         *lines, "",
         "static void sizes(const rt_session *s, int64_t *bytes)", "{", *_dims(face), *rows, "}", "",
-    ]
-
-
-def _bytes(size: Expr, face: Interface) -> str:
-    """Saturating where it is a plain polynomial, so that no overflow goes unseen."""
-    return c_expr(size, {**_names(face), "_threads": "s->threads"})
-
-
-def _step(
-    step: KernelStep | CopyStep,
-    plan: Plan,
-    kernels: Sequence[KernelText],
-    offsets: Mapping[str, int],
-) -> str:
-    if isinstance(step, CopyStep):
-        target, source = _pointer(step.target, offsets), _pointer(step.source, offsets)
-        return f"  memcpy({target}, {source}, (size_t)rt_output_bytes(s, {step.target.number}));"
-    number = next(i for i, k in enumerate(kernels) if k.name == step.kernel)
-    pointers = ", ".join(_pointer(b, offsets) for b in step.buffers)
-    return (
-        f"  t = rt_begin(s);\n  RT_NAME({step.kernel})(s, (void *const[]){{{pointers}}});\n"
-        f"  rt_end(s, {number}, t);"
-    )
-
-
-def _pointer(buffer: Buffer, offsets: Mapping[str, int]) -> str:
-    match buffer.kind:
-        case "input":
-            return f"s->inputs[{buffer.number}].data"
-        case "output":
-            return f"s->outputs[{buffer.number}].data"
-        case "weight":
-            return f"(void *)(s->weights + {offsets[buffer.symbol]})"
-        case "arena":
-            return f"s->buf[{buffer.number}]"
+    ]  # fmt: skip
 
 
 def _table(
@@ -250,7 +228,7 @@ def _table(
         ".abi = TAPEOUT_ABI",
         f".inputs = {len(face.inputs)}",
         f".outputs = {len(face.outputs)}",
-        f".symbols = {len(face.symbols)}",
+        f".symbols = {len(face.bound)}",
         f".kernels = {len(kernels)}",
         ".input = inputs",
         ".output = outputs",
@@ -258,9 +236,11 @@ def _table(
         ".kernel = kernel_names",
         f".weights_bytes = {weights}",
     ]
-    rows = [f"    .info = {{{', '.join(info)}}}", f"    .derived = {len(face.derived)}"]
-    if face.derived:
+    derived = len(face.solved) + len(face.derived)
+    rows = [f"    .info = {{{', '.join(info)}}}", f"    .derived = {derived}"]
+    if _derives(face):
         rows.append("    .derive = derive")
+    rows += [f"    .late_dims = {face.late_dims}", f"    .late = {plan.late}"]
     if plan.arena:
         rows += [f"    .buffers = {len(plan.arena)}", "    .lives = lives"]
         if arena is not None:

@@ -1,10 +1,10 @@
 """Expressions and element types as C text. Identifiers come from here, never from a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tapeout.ir import dtypes
 from tapeout.ir.dtypes import DType
-from tapeout.ir.expr import Call, Expr, ExprLike, Symbol, as_expr, bounds
+from tapeout.ir.expr import Call, Expr, ExprLike, Monomial, Symbol, as_expr, bounds
 
 # What a vector register of each element type holds: narrow floats travel as f32, bools and
 # sub-byte integers as bytes.
@@ -97,3 +97,50 @@ def literal(value: float, dtype: DType) -> str:
     if number == -(2**63):
         return "INT64_MIN"
     return f"{number}" + ("u" if dtype.kind == "uint" and number > 2**31 else "")
+
+
+def c_size(value: ExprLike, names: Mapping[str, str]) -> str:
+    """A size that is not negative, in C; INT64_MAX where it overflows.
+
+    Sums and products saturate in the runtime's ``rt_add`` and ``rt_mul``; a saturated operand
+    makes every result saturated, so that too large a size never looks like a small one.
+    """
+    expr = as_expr(value)
+    plus = [_size_term(m, c, names) for m, c in expr.terms if c > 0]
+    minus = [_size_term(m, -c, names) for m, c in expr.terms if c < 0]
+    if not minus:
+        return _size_sum(plus)
+    return f"rt_sub({_size_sum(plus)}, {_size_sum(minus)})"
+
+
+def _size_sum(terms: Sequence[str]) -> str:
+    text = terms[0] if terms else "0"
+    for other in terms[1:]:
+        text = f"rt_add({text}, {other})"
+    return text
+
+
+def _size_term(monomial: Monomial, factor: int, names: Mapping[str, str]) -> str:
+    factors = [_size_atom(atom, names) for atom in monomial]
+    if factor != 1 or not factors:
+        factors.append(f"INT64_C({factor})")
+    text = factors[0]
+    for other in factors[1:]:
+        text = f"rt_mul({text}, {other})"
+    return text
+
+
+def _size_atom(atom: Symbol | Call, names: Mapping[str, str]) -> str:
+    if isinstance(atom, Symbol):
+        return names.get(atom.name, atom.name)
+    if not all(_never_negative(a) for a in atom.args):
+        return _atom(atom, names)
+    args = [c_size(a, names) for a in atom.args]
+    if atom.fn == "floordiv":
+        return f"rt_div({args[0]}, {args[1]})"
+    if atom.fn == "mod":
+        return f"({args[0]} % {args[1]})"
+    text = args[0]
+    for other in args[1:]:
+        text = f"to_{atom.fn}({text}, {other})"
+    return text
