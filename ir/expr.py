@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, reduce
 from typing import Any, TypeAlias
 
+from tapeout.ir import interval
+from tapeout.ir.interval import Range
+
 Monomial: TypeAlias = "tuple[Atom, ...]"
 Atom: TypeAlias = "Symbol | Call"
 Dim: TypeAlias = "Expr"
 ExprLike: TypeAlias = "Expr | int"
-Range: TypeAlias = "tuple[int | None, int | None]"
 
 
 class Symbol:
@@ -364,16 +366,12 @@ def is_less(value: ExprLike, bound: ExprLike) -> bool:
 
 @lru_cache(maxsize=65536)
 def _is_nonnegative(value: Expr) -> bool:
-    if _at_least_zero(value.limits):
+    if interval.is_at_least_zero(value.limits):
         return True
     # Where the value falls as a symbol grows, it is least at that symbol's own upper limit.
     limits = {s: s.hi for s in value.symbols() if isinstance(s.hi, Expr)}
     falling = {s: hi for s, hi in limits.items() if (c := value.coefficient(s)) and _is_negative(c)}
     return bool(falling) and _is_nonnegative(value.substitute(falling))
-
-
-def _at_least_zero(limits: Range) -> bool:
-    return limits[0] is not None and limits[0] >= 0
 
 
 def _is_negative(value: Expr) -> bool:
@@ -421,25 +419,11 @@ def _whole_again(total: dict[Monomial, int]) -> Expr:
     return Expr(total)
 
 
-# Stands for "no bound" inside products of ranges; no size comes near it.
-_UNBOUNDED = 1 << 1024
-
-
-def _times(a: Range, b: Range) -> Range:
-    if a[0] is not None and b[0] is not None and a[0] == a[1] and b[0] == b[1]:
-        return a[0] * b[0], a[0] * b[0]
-    left = (-_UNBOUNDED if a[0] is None else a[0], _UNBOUNDED if a[1] is None else a[1])
-    right = (-_UNBOUNDED if b[0] is None else b[0], _UNBOUNDED if b[1] is None else b[1])
-    corners = [x * y for x in left for y in right]
-    low, high = min(corners), max(corners)
-    return None if low <= -_UNBOUNDED else low, None if high >= _UNBOUNDED else high
-
-
 def _summed_bounds(value: Expr) -> Range:
     low: int | None = 0
     high: int | None = 0
     for monomial, c in value.terms:
-        lo, hi = reduce(_times, map(_atom_bounds, monomial), (c, c))
+        lo, hi = reduce(interval.times, map(_atom_bounds, monomial), (c, c))
         low = None if low is None or lo is None else low + lo
         high = None if high is None or hi is None else high + hi
     return low, high
@@ -450,34 +434,8 @@ def _atom_bounds(atom: Atom) -> Range:
         return atom.lo, atom.hi.limits[1] if isinstance(atom.hi, Expr) else atom.hi
     limits = [a.limits for a in atom.args]
     if atom.fn in ("min", "max"):
-        return _extreme_bounds(atom.fn == "min", limits)
-    return (_mod_bounds if atom.fn == "mod" else _quotient_bounds)(*limits)
-
-
-def _extreme_bounds(least: bool, limits: Sequence[Range]) -> Range:
-    lows = [lo for lo, _ in limits if lo is not None]
-    highs = [hi for _, hi in limits if hi is not None]
-    if least:
-        return min(lows) if len(lows) == len(limits) else None, min(highs, default=None)
-    return max(lows, default=None), max(highs) if len(highs) == len(limits) else None
-
-
-def _mod_bounds(a: Range, b: Range) -> Range:
-    if b[0] is None or b[0] <= 0:
-        return None, None
-    highs = [b[1] - 1] if b[1] is not None else []
-    if _at_least_zero(a) and a[1] is not None:
-        highs.append(a[1])
-    return 0, min(highs, default=None)
-
-
-def _quotient_bounds(a: Range, b: Range) -> Range:
-    (alo, ahi), (blo, bhi) = a, b
-    if blo is None or blo <= 0:
-        return None, None
-    low = None if alo is None else (alo // blo if alo < 0 else (0 if bhi is None else alo // bhi))
-    high = None if ahi is None else (ahi // blo if ahi >= 0 else -1)
-    return low, high
+        return interval.extreme(atom.fn == "min", limits)
+    return (interval.remainder if atom.fn == "mod" else interval.quotient)(*limits)
 
 
 @lru_cache(maxsize=65536)
