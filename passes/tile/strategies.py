@@ -30,6 +30,7 @@ from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.pull import RULES, NotPullable
 from tapeout.passes.tile.rows import lower_rows
+from tapeout.passes.tile.winograd import lower_winograd
 from tapeout.passes.tile.window import lower_window
 
 Strategy = Callable[[KernelOp, Machine, Set[int]], Lowered]
@@ -37,7 +38,7 @@ Strategy = Callable[[KernelOp, Machine, Set[int]], Lowered]
 STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     MatmulOp: (lower_matmul,),
     PoolOp: (lower_window,),
-    ConvOp: (lower_window, lower_conv),
+    ConvOp: (lower_winograd, lower_window, lower_conv),
     AttentionOp: (lower_attention,),
     ConcatOp: (lower_concat,),
 }
