@@ -158,15 +158,16 @@ def _from_array(value: SSAValue, edit: Edit) -> Positions | None:
     array = edit.array(value)
     if array is None or array.size > 1 << 20 or not array.size:
         return None
+    sizes: tuple[int, ...] = array.shape
     origin = (0,) * array.ndim
     base = int(array[origin])
     steps: list[int] = []
-    line: Array = np.full(array.shape, base, np.int64)
-    for axis, size in enumerate(array.shape):
+    line: Array = np.full(sizes, base, np.int64)
+    for axis, size in enumerate(sizes):
         next_one = tuple(int(a == axis) for a in range(array.ndim))
         steps.append(int(array[next_one]) - base if size > 1 else 0)
         shape = [size if a == axis else 1 for a in range(array.ndim)]
-        along: Array = np.arange(size)
+        along: Array = np.arange(size, dtype=np.int64)
         line = line + steps[-1] * along.reshape(shape)
     return Positions(as_expr(base), tuple(steps)) if np.array_equal(line, array) else None
 
