@@ -37,7 +37,7 @@ test: $(SETUP)
 	exit $$status
 
 lint: $(SETUP)
-	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff check --quiet --output-format concise
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/pyright
 

@@ -19,8 +19,11 @@ Engine = Callable[[Arrays], dict[str, NDArray[Any]]]
 
 
 def load_peer(name: str, model: Path, threads: int) -> Engine:
-    """Load a model into an engine; E0106 for an unknown engine, E0603 for one that is not installed,
-    E0604 when it refuses the model."""
+    """Load a model into an engine.
+
+    E0106 for an unknown engine, E0603 for one that is not installed, E0604 when it refuses the
+    model.
+    """
     if name not in PEERS:
         known = ", ".join(PEERS)
         what = f"there is no engine '{name}' to compare with"

@@ -9,6 +9,7 @@ import numpy as np
 from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.frontend.onnx.call import Call
+from tapeout.frontend.onnx.caps import check_sizes
 from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.fold import Operand, fold, hints
 from tapeout.frontend.onnx.known import NotKnown
@@ -67,6 +68,7 @@ class Builder:
         """One operator with any number of results. Raises CompileError from its ``infer``."""
         native = defaults(op) | {n: _tuple(v) for n, v in attrs.items() if v is not None}
         results = as_tuple(op.infer(*(_specs(o) for o in operands), **native))
+        check_sizes(op.name.removeprefix("nn."), results)
         folded = fold(op, operands, native, results)
         if folded is not None:
             return folded

@@ -49,7 +49,7 @@ def _imported(model: CheckedModel, symbols: Symbols) -> Module:
     arguments = entry.body.block.args
     given = {n: Value(s, ssa=a) for (n, s), a in zip(inputs, arguments, strict=True)}
     results = Importer(builder, model).run(model.graph, given)
-    outputs = flat_outputs(builder, [info.name for info in model.graph.outputs], results)
+    outputs = flat_outputs(model.graph.outputs, results)
     builder.append(ReturnOp([builder.ssa(value) for _, value in outputs]))
     entry.properties["outputs"] = type(entry.outputs)(tuple(name for name, _ in outputs))
     return module
@@ -82,7 +82,14 @@ class Importer:
         return results
 
     def subgraph(self, graph: Graph, inputs: Sequence[AnyValue]) -> list[AnyValue]:
-        """Import a body with its inputs by position."""
+        """Import a body with its inputs by position; E0310 when it takes another number."""
+        if len(graph.inputs) != len(inputs):
+            raise CompileError(
+                "E0310",
+                "a body takes another number of inputs than its operator gives",
+                [("takes", len(graph.inputs)), ("given", len(inputs))],
+                "export the model again",
+            )
         return self.run(graph, {i.name: v for i, v in zip(graph.inputs, inputs, strict=True)})
 
     def value(self, name: str) -> AnyValue:

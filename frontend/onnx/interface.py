@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tapeout.frontend.onnx.builder import Builder
+from tapeout.frontend.onnx.caps import check_sizes
 from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.symbols import Symbols
@@ -24,16 +24,16 @@ def entry_inputs(model: CheckedModel, symbols: Symbols) -> list[tuple[str, Spec]
     return [(info.name, _input_spec(info, symbols)) for info in wanted]
 
 
-def flat_outputs(
-    b: Builder, names: Sequence[str], values: Sequence[AnyValue]
-) -> list[tuple[str, Value]]:
+def flat_outputs(infos: Sequence[ValueInfo], values: Sequence[AnyValue]) -> list[tuple[str, Value]]:
     """Outputs as tensors by name; the items of a sequence ``y`` are ``y[0]``, ``y[1]``, ...
 
-    Raises E0402 for an empty optional and for strings.
+    Raises E0402 for an empty optional and for strings, E0306 for a type other than declared.
     """
     flat: list[tuple[str, Value]] = []
-    for name, value in zip(names, values, strict=True):
+    for info, value in zip(infos, values, strict=True):
+        name = info.name
         if isinstance(value, Value):
+            _check_declared(info, value)
             flat.append((name, value))
         elif isinstance(value, Items):
             flat += [(f"{name}[{i}]", item) for i, item in enumerate(value.values)]
@@ -43,6 +43,17 @@ def flat_outputs(
         if value.dtype.kind == "string":
             raise CompileError("E0402", f"output {quoted(name)} holds strings")
     return flat
+
+
+def _check_declared(info: ValueInfo, value: Value) -> None:
+    """Only the element type: declared sizes are hints, and exporters get them wrong."""
+    if isinstance(info.type, TensorType) and info.type.dtype != value.dtype.numpy:
+        raise CompileError(
+            "E0306",
+            f"output {quoted(info.name)} is declared with another element type than it has",
+            [("declared", info.type.dtype), ("found", value.dtype)],
+            "export the model again",
+        )
 
 
 def element_type(dtype: object, owner: str) -> DType:
@@ -73,4 +84,6 @@ def _input_spec(info: ValueInfo, symbols: Symbols) -> Spec:
             f"{owner} has an unknown number of dimensions",
             fix="export the model with the input's rank",
         )
-    return Spec(tuple(symbols.of(d) for d in kind.shape), element_type(kind.dtype, owner))
+    made = Spec(tuple(symbols.of(d) for d in kind.shape), element_type(kind.dtype, owner))
+    check_sizes(owner, [made])
+    return made

@@ -10,6 +10,7 @@ from xdsl.ir import Block, Operation, Region
 from tapeout.frontend.onnx.branches import bind_to
 from tapeout.frontend.onnx.builder import Builder, Scope
 from tapeout.frontend.onnx.call import Call
+from tapeout.frontend.onnx.caps import check_sizes
 from tapeout.frontend.onnx.value import AnyValue, Value, symbolic
 from tapeout.ir.dtypes import boolean, i64
 from tapeout.ir.expr import Expr, Symbol, as_expr, as_symbol, bounds
@@ -36,7 +37,9 @@ class Repeat:
     scans: int
 
     def build(self, b: Builder) -> list[AnyValue]:
-        """The carried values at the end, then the stacked scans."""
+        """The carried values at the end, then the stacked scans; E0310 for too few results."""
+        if self.scans < 0:
+            self.node.invalid("the body has fewer outputs than are carried")
         unrolled = self._unrolled(b)
         if unrolled is not None:
             return unrolled
@@ -164,6 +167,7 @@ class _Trial:
         stacked = self._count()
         initial = bind_to(b, carried, self.specs)
         results = [*self.specs, *(s.spec.with_dims([stacked, *s.dims]) for s in scans)]
+        check_sizes("loop", results)
         op = LoopOp(
             b.ssa(self.loop.trips or b.scalar(np.iinfo(np.int64).max, i64)),
             b.ssa(self.loop.condition),

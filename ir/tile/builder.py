@@ -67,13 +67,18 @@ class TileBuilder:
         step: ExprLike = 1,
         carried: Sequence[SSAValue] = (),
         kind: str = "serial",
+        indices: Sequence[SSAValue] = (),
     ) -> Iterator[Loop]:
-        """Open ``for name in range(lo, hi, step)``; set ``loop.next`` to the carried tiles."""
+        """Open ``for name in range(lo, hi, step)``; set ``loop.next`` to the carried tiles.
+
+        The bounds may read the ``[1, 1]`` tiles of ``indices``.
+        """
         lo, hi, step = as_expr(lo), as_expr(hi), as_expr(step)
         first = lo.constant if lo.constant is not None else 0
         last = hi - 1
-        iv = symbol(self.fresh(name), first, last.constant if last.constant is not None else last)
-        op = ops.ForOp(iv, lo, hi, step, kind, carried)
+        top = last.constant if last.constant is not None else last
+        iv = symbol(self.fresh(name), first, None if indices else top)
+        op = ops.ForOp(iv, lo, hi, step, kind, carried, indices)
         self._block.add_op(op)
         outer, self._block = self._block, op.body.block
         loop = Loop(iv, list(op.body.block.args), op)

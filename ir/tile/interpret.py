@@ -100,7 +100,7 @@ class _State:
                 raise AssertionError(f"{op.name} has no meaning at the tile level")
 
     def loop(self, op: ops.ForOp) -> None:
-        lo, hi, step = (e.evaluate(self.symbols) for e in op.range.data)
+        lo, hi, step = (int(np.max(self.number(e, (1, 1), op.indices))) for e in op.range.data)
         carried = [self.tiles[v] for v in op.carried]
         for i in range(lo, hi, step):
             self.symbols[op.symbol.name] = i

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Region, SSAValue
 from xdsl.irdl import (
+    AttrSizedOperandSegments,
     IRDLOperation,
     irdl_op_definition,
     operand_def,
@@ -100,6 +101,7 @@ class ProgramOp(IRDLOperation):
 class ForOp(IRDLOperation):
     """``for iv in range(lo, hi, step)``; carried tiles go around, results are their last values.
 
+    A bound that data decides is an index operand of shape ``[1, 1]``, as in loads.
     ``kind``: ``parallel`` (iterations independent, spread over cores; outermost only, carries
     nothing), ``serial``, or ``unroll`` (serial; a target should unroll it).
     """
@@ -109,15 +111,24 @@ class ForOp(IRDLOperation):
     range = prop_def(ExprsAttr)
     kind = prop_def(StrAttr)
     carried = var_operand_def(TileType)
+    indices = var_operand_def(TileType)
     ys = var_result_def(TileType)
     body = region_def("single_block")
+    irdl_options = (AttrSizedOperandSegments(as_property=True),)
 
     def __init__(
-        self, iv: Expr, lo: Expr, hi: Expr, step: Expr, kind: str, carried: Sequence[SSAValue]
+        self,
+        iv: Expr,
+        lo: Expr,
+        hi: Expr,
+        step: Expr,
+        kind: str,
+        carried: Sequence[SSAValue],
+        indices: Sequence[SSAValue] = (),
     ) -> None:
         types = [v.type for v in carried]
         super().__init__(
-            operands=[list(carried)],
+            operands=[list(carried), list(indices)],
             properties={
                 "iv": ExprsAttr((iv,)),
                 "range": ExprsAttr((lo, hi, step)),

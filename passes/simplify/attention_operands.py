@@ -4,12 +4,14 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import boolean
-from tapeout.ir.expr import ONE, Expr
+from tapeout.ir.expr import ONE, Expr, is_at_least
 from tapeout.ir.ops.attention import AttentionOp
+from tapeout.ir.ops.pointwise import MapOp
 from tapeout.ir.ops.views import ExpandOp, ReshapeOp
 from tapeout.ir.types import spec
 from tapeout.passes.match import HIDDEN, made_by, number, operands_of
 from tapeout.passes.rewrite import Edit, Pattern, Replacement
+from tapeout.passes.simplify.positions import distance_of
 
 
 class SharedHeads(Pattern[AttentionOp]):
@@ -106,6 +108,52 @@ class CausalMask(Pattern[AttentionOp]):
         return edit.add(AttentionOp, op.q, op.k, op.v, None, **attrs)
 
 
+class CausalPositions(Pattern[AttentionOp]):
+    """A mask that compares the positions of key and query is ``causal`` with an offset.
+
+    One that hides by a finite number averages where a query sees no key: left alone unless
+    every query sees its first key.
+    """
+
+    root = AttentionOp
+
+    def _rewrite(self, op: AttentionOp, edit: Edit) -> Replacement:
+        if op.mask is None or op.causal.data or not _square(op):
+            return None
+        offset, finite = _visible(op.mask, edit)
+        if offset is None or (finite and not is_at_least(offset, 0)):
+            return None
+        attrs = op.attrs() | {"causal": True, "causal_offset": (offset,)}
+        return edit.add(AttentionOp, op.q, op.k, op.v, None, **attrs)
+
+
+def _visible(mask: SSAValue, edit: Edit) -> tuple[Expr | None, bool]:
+    """``(c, finite)`` when the mask shows query ``i`` the keys ``j <= i + c``."""
+    chosen = operands_of(mask, "where")
+    if chosen is None:
+        return _offset(mask, edit), False
+    low = number(edit, chosen[2])
+    if number(edit, chosen[1]) != 0 or low is None or low > HIDDEN:
+        return None, False
+    return _offset(chosen[0], edit), not np.isneginf(low)
+
+
+def _offset(condition: SSAValue, edit: Edit) -> Expr | None:
+    """``c`` when the condition is ``j <= i + c`` in its last two indices ``i, j``."""
+    test = made_by(condition, MapOp)
+    if test is None or test.fn.data not in ("le", "lt", "ge", "gt"):
+        return None
+    distance = distance_of(test, edit)
+    if distance is None:
+        return None
+    # ``d <= 0`` for ``le``; ``-d <= 0`` for ``ge``; one less for the strict ones.
+    sign = 1 if test.fn.data in ("le", "lt") else -1
+    steps = tuple(sign * s for s in distance.steps)
+    if len(steps) < 2 or steps[-2:] != (-1, 1) or any(steps[:-2]):
+        return None
+    return -(distance.base * sign) - (test.fn.data in ("lt", "gt"))
+
+
 def _square(op: AttentionOp) -> bool:
     """Whether the mask spans queries and keys, rather than repeat along one of them."""
     assert op.mask is not None, "asked of a mask"
@@ -114,4 +162,7 @@ def _square(op: AttentionOp) -> bool:
     return len(dims) >= 2 and dims[-2:] == want
 
 
-PATTERNS = (SharedHeads(), BooleanMask(), EmptyMask(), RepeatedMask(), CausalMask())
+PATTERNS = (
+    *(SharedHeads(), BooleanMask(), EmptyMask(), RepeatedMask()),
+    *(CausalMask(), CausalPositions()),
+)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tapeout.ir.module import Module
 from tapeout.passes.manager import Pass
 from tapeout.passes.rewrite import drive
-from tapeout.passes.simplify import attention_operands, gathers, linear, maps, views
+from tapeout.passes.simplify import attention_operands, gathers, linear, maps, positions, views
 
 
 @dataclass(frozen=True)
@@ -25,5 +25,5 @@ class Canonicalise(Pass):
 
 PATTERNS = (
     *(*maps.PATTERNS, *views.PATTERNS, *gathers.PATTERNS),
-    *(*linear.PATTERNS, *attention_operands.PATTERNS),
+    *(*positions.PATTERNS, *linear.PATTERNS, *attention_operands.PATTERNS),
 )

@@ -5,8 +5,8 @@ from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import boolean
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
-from tapeout.ir.ops.source import DimValuesOp, IotaOp
-from tapeout.ir.ops.views import ConcatOp, ExpandOp, ReshapeOp, SliceOp, TransposeOp
+from tapeout.ir.ops.source import DimValuesOp
+from tapeout.ir.ops.views import ExpandOp
 from tapeout.ir.types import spec
 from tapeout.passes.match import either_way, is_number, made_by, number, operands_of
 from tapeout.passes.rewrite import Edit, Pattern, Replacement
@@ -301,41 +301,6 @@ def _lossless(small: str, wide: str) -> bool:
     return wide in _WIDER.get(small, ())
 
 
-class NonNegativeTest(Pattern[MapOp]):
-    """``x >= 0`` is true for indices and sizes: masks of exporters ask it of every position."""
-
-    root = MapOp
-    fns = frozenset({"ge", "gt", "lt"})
-
-    def _rewrite(self, op: MapOp, edit: Edit) -> Replacement:
-        a, b = op.xs
-        bound = number(edit, b)
-        if bound is None or not spec(a).dtype.is_integer or not _nonnegative(a, edit, 8):
-            return None
-        if bound > 0 or (op.fn.data == "gt" and bound == 0):
-            return None
-        truth = edit.constant(np.asarray(op.fn.data != "lt"))
-        return edit.add(ExpandOp, truth, shape=spec(op.y).dims)
-
-
-def _nonnegative(value: SSAValue, edit: Edit, depth: int) -> bool:
-    """Whether an integer value is proved to have no negative element."""
-    array = edit.array(value)
-    if array is not None:
-        return array.size <= 65536 and bool(np.all(array >= 0))
-    match value.owner:
-        case IotaOp() | DimValuesOp():
-            return True
-        case ReshapeOp() | ExpandOp() | TransposeOp() | SliceOp() as view if depth:
-            return _nonnegative(view.x, edit, depth - 1)
-        case ConcatOp() as concat if depth:
-            return all(_nonnegative(x, edit, depth - 1) for x in concat.xs)
-        case MapOp() as op if depth and op.fn.data in ("min", "max"):
-            return all(_nonnegative(x, edit, depth - 1) for x in op.xs)
-        case _:
-            return False
-
-
 class SizesAsConstant(Pattern[DimValuesOp]):
     """Sizes that no symbol decides are a constant."""
 
@@ -352,5 +317,5 @@ PATTERNS: tuple[Pattern[MapOp] | Pattern[ConvertOp] | Pattern[DimValuesOp], ...]
     *(WhereNot(), BooleanWhere(), Involution(), Idempotent(), ReluOfMax(), ClipOrder()),
     *(SmallPower(), ReciprocalOfSqrt(), ReciprocalOfDivision(), NegOfSubtraction()),
     *(ExactReciprocal(), NarrowConstant(), NoConversion(), ConversionAndBack()),
-    *(NonNegativeTest(), SizesAsConstant()),
+    SizesAsConstant(),
 )

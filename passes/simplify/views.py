@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from tapeout.ir.expr import ONE, ZERO, Expr, product
 from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.pointwise import MapOp
+from tapeout.ir.ops.source import BindDimsOp
 from tapeout.ir.ops.views import (
     ConcatOp,
     ExpandOp,
@@ -46,7 +47,19 @@ class ReshapeOfReshape(Pattern[ReshapeOp]):
 
     def _rewrite(self, op: ReshapeOp, edit: Edit) -> Replacement:
         inner = made_by(op.x, ReshapeOp)
-        return None if inner is None else edit.add(ReshapeOp, inner.x, shape=op.shape.data)
+        if inner is None or (spec(inner.x).size != spec(op.y).size and _binds_between(inner, op)):
+            return None
+        return edit.add(ReshapeOp, inner.x, shape=op.shape.data)
+
+
+def _binds_between(first: Operation, last: Operation) -> bool:
+    """Whether symbols may have another value at ``last`` than they had at ``first``."""
+    op = last.prev_op
+    while op is not None and op is not first:
+        if isinstance(op, BindDimsOp):
+            return True
+        op = op.prev_op
+    return op is None
 
 
 class TransposeOfTranspose(Pattern[TransposeOp]):

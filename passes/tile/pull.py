@@ -21,8 +21,10 @@ from tapeout.ir.ops import index as lookups
 from tapeout.ir.ops import pointwise, source, views
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.conv_transpose import ConvTransposeOp
+from tapeout.ir.ops.deform_conv import DeformConvOp
 from tapeout.ir.ops.pool import MaxPoolIndicesOp, PoolOp
 from tapeout.ir.ops.reduce import ArgReduceOp
+from tapeout.ir.ops.resample import GridSampleOp, ResizeOp, RoiAlignOp
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.types import spec
 from tapeout.passes.tile.places import (
@@ -33,7 +35,8 @@ from tapeout.passes.tile.places import (
     number,
     shape_of,
 )
-from tapeout.passes.tile.rules import lookup, search, taps
+from tapeout.passes.tile.rules import lookup, sampling, search, taps
+from tapeout.passes.tile.rules.resize import resize
 
 Maker = Callable[[Index, tuple[int, ...], Pairs], SSAValue]
 
@@ -292,4 +295,8 @@ RULES: Mapping[type, Callable[..., SSAValue | tuple[SSAValue, ...]]] = {
     PoolOp: taps.pool,
     MaxPoolIndicesOp: taps.max_pool_indices,
     MatmulOp: taps.matmul,
+    ResizeOp: resize,
+    GridSampleOp: sampling.grid_sample,
+    DeformConvOp: sampling.deform_conv,
+    RoiAlignOp: sampling.roi_align,
 }

@@ -80,7 +80,11 @@ def _lower(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     others = [op for op in plain.body.block.ops if not isinstance(op, (ReduceOp, ReturnOp, *RULES))]
     if others:
         raise unsupported(others)
-    return Lowered(lower_rows(plain, machine))
+    try:
+        return Lowered(lower_rows(plain, machine))
+    except NotPullable as reason:
+        names = [op for op in plain.body.block.ops if isinstance(op, tuple(RULES))]
+        raise unsupported(names, str(reason)) from reason
 
 
 def constant_operands(module: Module) -> dict[str, set[int]]:
@@ -114,10 +118,11 @@ def decomposed(kernel: KernelOp) -> KernelOp:
     return copy
 
 
-def unsupported(ops: Sequence[Operation]) -> CompileError:
+def unsupported(ops: Sequence[Operation], reason: str = "") -> CompileError:
     """The refusal that lists operators without a strategy."""
     names = ", ".join(sorted({op.name for op in ops}))
-    return CompileError("E0403", f"no strategy lowers {names}", fix="see `tapeout targets`")
+    facts = [("reason", reason)] if reason else []
+    return CompileError("E0403", f"no strategy lowers {names}", facts, "see `tapeout targets`")
 
 
 def repack(module: Module, entry: EntryOp, lowered: Mapping[str, Lowered]) -> None:

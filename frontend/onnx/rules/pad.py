@@ -7,7 +7,7 @@ from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import i64
-from tapeout.ir.expr import ZERO, Expr, ExprLike, as_expr, maximum
+from tapeout.ir.expr import ZERO, Expr, as_expr, maximum
 from tapeout.ir.ops.views import PadOp
 from tapeout.ir.shapes import check_axis
 
@@ -81,9 +81,7 @@ def _padded(
 
 
 def _cut(b: Builder, x: Value, low: Sequence[Expr], high: Sequence[Expr]) -> Value:
-    sizes: list[ExprLike] = [
-        maximum(d - a - c, 0) for d, a, c in zip(x.dims, low, high, strict=True)
-    ]
+    sizes = [d - a - c for d, a, c in zip(x.dims, low, high, strict=True)]
     return b.slice(x, low, sizes)
 
 

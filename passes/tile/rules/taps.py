@@ -18,7 +18,7 @@ from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.conv_transpose import ConvTransposeOp
 from tapeout.ir.ops.pool import MaxPoolIndicesOp, PoolOp
 from tapeout.ir.ops.reduce import identity
-from tapeout.ir.tile.ops import tile_of
+from tapeout.ir.tile.ops import index_operand, tile_of
 from tapeout.ir.types import spec
 from tapeout.passes.tile.places import Index, Pairs, Shape, accumulator, number
 from tapeout.passes.tile.rules.search import better
@@ -30,15 +30,21 @@ Carried = list[SSAValue]
 Step = Callable[[Index, Carried], Carried]
 
 
-def nest(pull: Pull, sizes: Sequence[Expr], carried: Carried, step: Step) -> Carried:
-    """Serial loops over ``sizes`` around ``step``, which maps carried tiles to the next ones."""
+def nest(pull: Pull, sizes: Sequence[Expr | SSAValue], carried: Carried, step: Step) -> Carried:
+    """Serial loops over ``sizes`` around ``step``, which maps carried tiles to the next ones.
+
+    A size that data decides is an i64 tile ``[1, 1]``.
+    """
 
     def inner(at: Index, carried: Carried) -> Carried:
         if len(at) == len(sizes):
             return step(at, carried)
-        if sizes[len(at)] == 1:
+        size = sizes[len(at)]
+        if isinstance(size, Expr) and size == 1:
             return inner((*at, ZERO), carried)
-        with pull.builder.loop("t", 0, sizes[len(at)], ONE, carried) as loop, pull.scope():
+        hi, indices = (size, []) if isinstance(size, Expr) else (index_operand(0), [size])
+        loop_over = pull.builder.loop("t", 0, hi, ONE, carried, indices=indices)
+        with loop_over as loop, pull.scope():
             loop.next = inner((*at, loop.iv), loop.carried)
         return loop.results
 

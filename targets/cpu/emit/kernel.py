@@ -304,11 +304,13 @@ class _Printer:
                     self.line(f"v_{t} {reg} = {start};")
             self.values[argument] = regs
             carried.append(regs)
-        lo, hi, step = op.range.data
+        names = self.names()
+        for position, operand in enumerate(op.indices):
+            assert self.shape(operand) == (1, 1), "a loop runs as often for all lanes"
+            names[f"_at{position}"] = f"{self.pick(operand, 0, 0)}[0]"
+        lo, hi, step = (c_expr(e, names) for e in op.range.data)
         iv = op.symbol.name
-        self.open(
-            f"for (i64 {iv} = {self.text(lo)}; {iv} < {self.text(hi)}; {iv} += {self.text(step)}) {{"
-        )
+        self.open(f"for (i64 {iv} = {lo}; {iv} < {hi}; {iv} += {step}) {{")
         self.body(op.body.block)
         last = op.body.block.last_op
         assert isinstance(last, ops.YieldOp), "a loop body ends in tile.yield"
@@ -391,10 +393,13 @@ class _Printer:
             for e, n in bounds_of(op)
         ]
         tiles: dict[str, str] = {}
+        names = self.names()
         for position, operand in enumerate(op.indices):
             reg = self.pick(operand, r, q)
-            single = self.shape(operand)[1] == 1
-            tiles[f"_at{position}"] = f"{reg}[0]" if single else reg + "[{lane}]"
+            if self.shape(operand)[1] == 1:
+                names[f"_at{position}"] = f"{reg}[0]"
+            else:
+                tiles[f"_at{position}"] = reg + "[{lane}]"
         lanes = [s for s in flat.symbols() if lane_axis(s) == 1]
         lanes += [s for e, n in pairs for s in e.symbols() | n.symbols() if lane_axis(s) == 1]
         return Access(
@@ -403,7 +408,7 @@ class _Printer:
             flat,
             access.pruned(pairs),
             lanes[0] if lanes else None,
-            self.names(),
+            names,
             tiles,
             self.device.lanes,
         )
@@ -425,7 +430,7 @@ class _Printer:
             rows.append([])
             for r, q in row:
                 at = self.access(op, op.y, r, q)
-                if self.shape(op.y)[1] == 1 or (at.column is None and not op.indices):
+                if self.shape(op.y)[1] == 1 or (at.column is None and not at.tiles):
                     rows[-1].append(f"v_splat_{t}({access.load_scalar(at, fill)})")
                 else:
                     rows[-1].append(access.load_vector(at, fill))
