@@ -15,9 +15,12 @@ from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
+from tapeout.ir.ops.linalg import DetOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.ops.pool import PoolOp
-from tapeout.ir.ops.reduce import ReduceOp
+from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
+from tapeout.ir.ops.sort import TopKOp
 from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
@@ -26,10 +29,14 @@ from tapeout.passes.fuse.groups import Roots
 from tapeout.passes.tile.attention import lower_attention
 from tapeout.passes.tile.concat import lower_concat
 from tapeout.passes.tile.conv import lower_conv
+from tapeout.passes.tile.cumulative import lower_cumulative
+from tapeout.passes.tile.det import lower_det
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.pull import RULES, NotPullable
 from tapeout.passes.tile.rows import lower_rows
+from tapeout.passes.tile.scatter import lower_scatter
+from tapeout.passes.tile.top_k import lower_top_k
 from tapeout.passes.tile.window import lower_window
 
 Strategy = Callable[[KernelOp, Machine, Set[int]], Lowered]
@@ -40,6 +47,11 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     ConvOp: (lower_window, lower_conv),
     AttentionOp: (lower_attention,),
     ConcatOp: (lower_concat,),
+    CumulativeOp: (lower_cumulative,),
+    ScatterElementsOp: (lower_scatter,),
+    ScatterNdOp: (lower_scatter,),
+    TopKOp: (lower_top_k,),
+    DetOp: (lower_det,),
 }
 """By the operator that a kernel is built around; the first that takes the kernel lowers it."""
 
