@@ -187,8 +187,8 @@ def _agreement(have: str, want: str, axis: str) -> list[str]:
     return [
         f"  if ({have} != {want})",
         "    return rt_fail(s, RT_E_CONSTRAINT,",
-        '                   "the sizes of the inputs do not fit together\n"',
-        '                   "  axis: %s\n  expected: %lld\n  got: %lld",',
+        '                   "the sizes of the inputs do not fit together\\n"',
+        '                   "  axis: %s\\n  expected: %lld\\n  got: %lld",',
         f"                   {c_string(axis)}, (long long)({want}), (long long){have});",
     ]
 
@@ -197,8 +197,8 @@ def _range(value: str, low: int, high: int, what: str) -> list[str]:
     return [
         f"  if ({value} < {low} || {value} > INT64_C({high}))",
         "    return rt_fail(s, RT_E_CONSTRAINT,",
-        '                   "the sizes of the inputs lead to a size that is out of range\n"',
-        '                   "  size: %s\n  expected: %lld to %lld\n  got: %lld",',
+        '                   "the sizes of the inputs lead to a size that is out of range\\n"',
+        '                   "  size: %s\\n  expected: %lld to %lld\\n  got: %lld",',
         f"                   {c_string(what)}, (long long){low}, (long long)INT64_C({high}),",
         f"                   (long long){value});",
     ]
