@@ -19,6 +19,7 @@ from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
 from tapeout.ir.ops.linalg import DetOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.ops.pool import PoolOp
+from tapeout.ir.ops.recurrent import GruOp, LstmOp, RnnOp
 from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
 from tapeout.ir.ops.sort import TopKOp
 from tapeout.ir.ops.source import WeightOp
@@ -34,6 +35,7 @@ from tapeout.passes.tile.det import lower_det
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.pull import RULES, NotPullable
+from tapeout.passes.tile.recurrent import lower_recurrent
 from tapeout.passes.tile.rows import lower_rows
 from tapeout.passes.tile.scatter import lower_scatter
 from tapeout.passes.tile.top_k import lower_top_k
@@ -52,6 +54,9 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     ScatterNdOp: (lower_scatter,),
     TopKOp: (lower_top_k,),
     DetOp: (lower_det,),
+    LstmOp: (lower_recurrent,),
+    GruOp: (lower_recurrent,),
+    RnnOp: (lower_recurrent,),
 }
 """By the operator that a kernel is built around; the first that takes the kernel lowers it."""
 
