@@ -21,7 +21,7 @@ from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.recurrent import GruOp, LstmOp, RnnOp
 from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
-from tapeout.ir.ops.sort import TopKOp
+from tapeout.ir.ops.sort import NmsOp, NonZeroOp, TopKOp, UniqueOp
 from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
@@ -33,12 +33,15 @@ from tapeout.passes.tile.conv import lower_conv
 from tapeout.passes.tile.cumulative import lower_cumulative
 from tapeout.passes.tile.det import lower_det
 from tapeout.passes.tile.kernel_io import Lowered, Machine
+from tapeout.passes.tile.nms import lower_nms
+from tapeout.passes.tile.non_zero import lower_non_zero
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.pull import RULES, NotPullable
 from tapeout.passes.tile.recurrent import lower_recurrent
 from tapeout.passes.tile.rows import lower_rows
 from tapeout.passes.tile.scatter import lower_scatter
 from tapeout.passes.tile.top_k import lower_top_k
+from tapeout.passes.tile.unique import lower_unique
 from tapeout.passes.tile.window import lower_window
 
 Strategy = Callable[[KernelOp, Machine, Set[int]], Lowered]
@@ -57,6 +60,9 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     LstmOp: (lower_recurrent,),
     GruOp: (lower_recurrent,),
     RnnOp: (lower_recurrent,),
+    NonZeroOp: (lower_non_zero,),
+    UniqueOp: (lower_unique,),
+    NmsOp: (lower_nms,),
 }
 """By the operator that a kernel is built around; the first that takes the kernel lowers it."""
 
