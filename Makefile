@@ -8,7 +8,7 @@ BENCH_SETUP := .venv/.setup-bench-$(KEY)
 # Options for the command behind a target: make onnx-suite ARGS='--only softmax'
 ARGS ?=
 
-VENV_NEEDS := $(PYTHON)=python3 /usr/bin/gcc=gcc /usr/include/stdlib.h=libc6-dev
+VENV_NEEDS := $(PYTHON)=python3 gcc=gcc /usr/include/stdlib.h=libc6-dev
 TEST_NEEDS := aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-aarch64=qemu-user \
 	/usr/aarch64-linux-gnu/include/stdlib.h=libc6-dev-arm64-cross
 

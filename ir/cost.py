@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
-from xdsl.ir import Block, Operation
+from xdsl.ir import Block, Operation, SSAValue
 
-from tapeout.ir.expr import ZERO, Expr, as_expr, maximum
+from tapeout.ir.expr import ZERO, Expr, as_expr, maximum, minimum
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, IfOp, KernelOp, LoopOp
-from tapeout.ir.types import specs
+from tapeout.ir.types import spec, specs
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,17 @@ class Cost:
 
 
 def bytes_moved(op: Operation) -> Expr:
-    """Bytes of the operands and the results of one operator."""
-    moved = ZERO
-    for spec in (*specs(op.operands), *specs(op.results)):
-        moved = moved + spec.bytes
-    return moved
+    """Bytes that one operator reads and writes."""
+    read = sum((bytes_read(op, i) for i in range(len(op.operands))), ZERO)
+    return read + sum((s.bytes for s in specs(op.results)), ZERO)
+
+
+def bytes_read(op: Operation, operand: int) -> Expr:
+    """Bytes of one operand; of the table of a gather, those that are picked."""
+    whole = spec(op.operands[operand]).bytes
+    if isinstance(op, GatherOp) and operand == 0:
+        return minimum(whole, spec(op.y).bytes)
+    return whole
 
 
 def cost_of(module: Module, entry: str = "main") -> Cost:
@@ -47,8 +55,14 @@ def cost_of(module: Module, entry: str = "main") -> Cost:
 def kernel_cost(kernel: KernelOp) -> Cost:
     """One call of a kernel: the work of its operators, the bytes of its operands and results."""
     flops = sum((as_expr(op.flops()) for op in kernel.walk() if isinstance(op, NNOp)), ZERO)
-    values = specs([*kernel.body.block.args, *kernel.returned])
-    return Cost(flops, sum((s.bytes for s in values), ZERO))
+    read = sum((_argument_bytes(value) for value in kernel.body.block.args), ZERO)
+    return Cost(flops, read + sum((s.bytes for s in specs(kernel.returned)), ZERO))
+
+
+def _argument_bytes(value: SSAValue) -> Expr:
+    """What the hungriest reader reads: the others find it in registers or a cache."""
+    uses = [bytes_read(use.operation, use.index) for use in value.uses]
+    return reduce(maximum, uses, ZERO)
 
 
 def _block_cost(module: Module, block: Block) -> Cost:

@@ -134,3 +134,8 @@ def test_loading_imports_no_compiler() -> None:
 def test_help_imports_neither_numpy_nor_a_compiler() -> None:
     held = imported_by("from tapeout.frontend.cli import main\nmain(['--help'], None, None, False)")
     assert held.isdisjoint({"numpy", "rich", "onnx", "xdsl", "torch"})
+
+
+def test_running_an_artifact_imports_no_compiler() -> None:
+    held = imported_by("import tapeout.frontend.cli, tapeout.frontend.arrays; tapeout.load")
+    assert held.isdisjoint({"onnx", "xdsl", "torch", "rich", "ml_dtypes"})

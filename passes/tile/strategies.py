@@ -15,9 +15,13 @@ from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
+from tapeout.ir.ops.linalg import DetOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.ops.pool import PoolOp
-from tapeout.ir.ops.reduce import ReduceOp
+from tapeout.ir.ops.recurrent import GruOp, LstmOp, RnnOp
+from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
+from tapeout.ir.ops.sort import NmsOp, NonZeroOp, TopKOp, UniqueOp
 from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
@@ -26,12 +30,20 @@ from tapeout.passes.fuse.groups import Roots
 from tapeout.passes.tile.attention import lower_attention
 from tapeout.passes.tile.concat import lower_concat
 from tapeout.passes.tile.conv import lower_conv
+from tapeout.passes.tile.cumulative import lower_cumulative
+from tapeout.passes.tile.det import lower_det
 from tapeout.passes.tile.kernel_io import Lowered, Machine
+from tapeout.passes.tile.nms import lower_nms
+from tapeout.passes.tile.non_zero import lower_non_zero
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.pull import RULES, NotPullable
+from tapeout.passes.tile.recurrent import lower_recurrent
 from tapeout.passes.tile.rows import lower_rows
-from tapeout.passes.tile.winograd import lower_winograd
+from tapeout.passes.tile.scatter import lower_scatter
+from tapeout.passes.tile.top_k import lower_top_k
+from tapeout.passes.tile.unique import lower_unique
 from tapeout.passes.tile.window import lower_window
+from tapeout.passes.tile.winograd import lower_winograd
 
 Strategy = Callable[[KernelOp, Machine, Set[int]], Lowered]
 
@@ -41,6 +53,17 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     ConvOp: (lower_winograd, lower_window, lower_conv),
     AttentionOp: (lower_attention,),
     ConcatOp: (lower_concat,),
+    CumulativeOp: (lower_cumulative,),
+    ScatterElementsOp: (lower_scatter,),
+    ScatterNdOp: (lower_scatter,),
+    TopKOp: (lower_top_k,),
+    DetOp: (lower_det,),
+    LstmOp: (lower_recurrent,),
+    GruOp: (lower_recurrent,),
+    RnnOp: (lower_recurrent,),
+    NonZeroOp: (lower_non_zero,),
+    UniqueOp: (lower_unique,),
+    NmsOp: (lower_nms,),
 }
 """By the operator that a kernel is built around; the first that takes the kernel lowers it."""
 

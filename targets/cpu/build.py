@@ -80,5 +80,6 @@ def _run(command: Sequence[str], folder: str) -> None:
             "E0602",
             "the C compiler failed on generated code",
             [("command", " ".join(command)), ("says", done.stderr[:2000])],
-            "this is a fault of tapeout: report it with the model; compile with --format dir to keep the sources",
+            "this is a fault of tapeout: report it with the model; "
+            "compile with --format dir to keep the sources",
         )

@@ -4,6 +4,8 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,21 @@ class Device:
 @cache
 def device(name: str) -> Device:
     """The device of this name; KeyError for others."""
-    table = devices()
-    return table[name]
+    return devices()[name]
 
 
 @cache
 def devices() -> dict[str, Device]:
     """Every device that has a TOML, by name."""
-    found: dict[str, Device] = {}
-    for item in sorted(files(__package__).joinpath("devices").iterdir(), key=lambda i: i.name):
-        if item.name.endswith(".toml"):
-            raw = tomllib.loads(item.read_text())
-            name = item.name.removesuffix(".toml")
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-            fields.pop("source")
-            found[name] = Device(name=name, **fields)
-    return found
+    folder = files("tapeout.targets").joinpath("cpu", "devices")
+    tables = [f for f in folder.iterdir() if f.name.endswith(".toml")]
+    made = [_read(f) for f in sorted(tables, key=lambda f: f.name)]
+    return {d.name: d for d in made}
+
+
+def _read(table: Traversable) -> Device:
+    raw: dict[str, Any] = tomllib.loads(table.read_text())
+    del raw["source"]
+    for name in ("features", "flags"):
+        raw[name] = tuple(raw[name])
+    return Device(name=table.name.removesuffix(".toml"), **raw)

@@ -2,17 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from tapeout.ir import dtypes
 from tapeout.ir.dtypes import DType
 
 INFIX: Mapping[str, str] = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 PREDICATES = ("eq", "ne", "lt", "le", "gt", "ge")
 BITWISE: Mapping[str, str] = {"and": "&", "or": "|", "xor": "^"}
-
-# Headers of the prelude that hold the functions not in the core one, found when first needed.
-LIBM = frozenset(
-    "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh exp expm1 log log1p pow erf".split()
-)
 
 
 def map_text(fn: str, args: Sequence[str], dtype: DType, result_bool: bool) -> str:
@@ -60,6 +54,3 @@ def convert_text(a: str, source: DType, to: DType, saturate: bool) -> str:
     if to is source:
         return a
     return f"v_cvt_{source.name}_{to.name}({a})"
-
-
-__all__ = ["LIBM", "combine_text", "convert_text", "dtypes", "horizontal_text", "map_text"]

@@ -8,9 +8,9 @@ from tapeout.ir.expr import Expr, as_symbol
 from tapeout.passes.memory.arena import Arena
 from tapeout.passes.memory.steps import Plan
 from tapeout.targets.cpu.emit.interface import NO_UPPER, Interface, Port, limits
-from tapeout.targets.cpu.emit.kernel import KernelText, d_name
+from tapeout.targets.cpu.emit.kernel import KernelText
 from tapeout.targets.cpu.emit.steps import StepPrinter, helpers
-from tapeout.targets.cpu.emit.text import c_expr, c_factor, c_size
+from tapeout.targets.cpu.emit.text import c_expr, c_factor, c_size, dim_name
 
 MODEL_H = """\
 /* What every kernel of this model includes. */
@@ -46,6 +46,7 @@ static inline void to_run(rt_session *s, rt_task *task, void *call, i64 tasks, i
 %s
 #endif
 """
+
 
 def emit_model_h(kernels: Sequence[KernelText]) -> str:
     """The header with a prototype of each kernel."""
@@ -99,7 +100,7 @@ def c_string(text: str) -> str:
     out: list[str] = []
     for byte in text.encode("utf-8", "surrogatepass"):
         c = chr(byte)
-        plain = c.isalnum() and byte < 128 or c in " _-.,:;/+*()[]<>=!#@"
+        plain = (c.isalnum() and byte < 128) or c in " _-.,:;/+*()[]<>=!#@"
         out.append(c if plain else f"\\{byte:03o}")
     # Two question marks in a row would be a trigraph to some compilers: "?" is always escaped.
     return '"' + "".join(out) + '"'
@@ -137,13 +138,13 @@ def _dims(face: Interface) -> list[str]:
     """Locals for the symbols that are known before the steps run."""
     names = [n for n, _, _ in face.symbols]
     return [
-        *(f"  const int64_t {d_name(n)} = s->dims[{face.slots[n]}];" for n in names),
-        *(f"  (void){d_name(n)};" for n in names),
+        *(f"  const int64_t {dim_name(n)} = s->dims[{face.slots[n]}];" for n in names),
+        *(f"  (void){dim_name(n)};" for n in names),
     ]
 
 
 def _names(face: Interface) -> dict[str, str]:
-    return {n: d_name(n) for n, _, _ in face.symbols}
+    return {n: dim_name(n) for n, _, _ in face.symbols}
 
 
 def _derive(face: Interface) -> list[str]:
@@ -165,7 +166,7 @@ def _derive(face: Interface) -> list[str]:
     ranges = [
         line
         for name, low, high in face.symbols[len(face.symbols) - len(face.solved) :]
-        for line in _range(d_name(name), low, high, name)
+        for line in _range(dim_name(name), low, high, name)
     ]
     first = len(face.bound) + len(face.solved)
     sizes: list[str] = []
@@ -180,15 +181,17 @@ def _derive(face: Interface) -> list[str]:
 
 def _derives(face: Interface) -> bool:
     """Whether there is anything to compute or check between binding and running."""
-    return bool(face.solved or face.derived or len(face.bound) + len(face.solved) > len(face.symbols))
+    return bool(
+        face.solved or face.derived or len(face.bound) + len(face.solved) > len(face.symbols)
+    )
 
 
 def _agreement(have: str, want: str, axis: str) -> list[str]:
     return [
         f"  if ({have} != {want})",
         "    return rt_fail(s, RT_E_CONSTRAINT,",
-        '                   "the sizes of the inputs do not fit together\n"',
-        '                   "  axis: %s\n  expected: %lld\n  got: %lld",',
+        '                   "the sizes of the inputs do not fit together\\n"',
+        '                   "  axis: %s\\n  expected: %lld\\n  got: %lld",',
         f"                   {c_string(axis)}, (long long)({want}), (long long){have});",
     ]
 
@@ -197,8 +200,8 @@ def _range(value: str, low: int, high: int, what: str) -> list[str]:
     return [
         f"  if ({value} < {low} || {value} > INT64_C({high}))",
         "    return rt_fail(s, RT_E_CONSTRAINT,",
-        '                   "the sizes of the inputs lead to a size that is out of range\n"',
-        '                   "  size: %s\n  expected: %lld to %lld\n  got: %lld",',
+        '                   "the sizes of the inputs lead to a size that is out of range\\n"',
+        '                   "  size: %s\\n  expected: %lld to %lld\\n  got: %lld",',
         f"                   {c_string(what)}, (long long){low}, (long long)INT64_C({high}),",
         f"                   (long long){value});",
     ]

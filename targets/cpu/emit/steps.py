@@ -145,6 +145,7 @@ class StepPrinter:
         return self.bind_one(self.face.slots[symbol.name], value, symbol.lo, high)
 
     def bind_one(self, slot: int, value: str, low: int, high: ExprLike) -> str:
+        """Bind the size in a slot, checked against its range."""
         top = self.expr(high) if isinstance(high, Expr) else f"INT64_C({high})"
         return _checked(f"bind_size(s, {slot}, {value}, {low}, {top})")[0]
 

@@ -42,6 +42,11 @@ def c_type(dtype: DType) -> str:
     return dtype.name if is_stored_narrow(dtype) else carrier(dtype).name
 
 
+def dim_name(symbol: str) -> str:
+    """The C name of a dimension symbol, apart from every loop variable."""
+    return f"dim_{symbol}"
+
+
 def c_expr(value: ExprLike, names: Mapping[str, str] | None = None) -> str:
     """An i64 expression in C; ``names`` maps symbols to C text."""
     names = names or {}
@@ -89,7 +94,7 @@ def literal(value: float, dtype: DType) -> str:
         suffix = "f" if dtype is dtypes.f32 else ""
         number = float(value)
         if number != number:
-            return f"__builtin_nan{suffix}(\"\")"
+            return f'__builtin_nan{suffix}("")'
         if number in (float("inf"), float("-inf")):
             return f"{'-' if number < 0 else ''}__builtin_inf{suffix}()"
         return f"{number.hex() if number != int(number) or abs(number) > 1e6 else number}{suffix}"

@@ -61,7 +61,9 @@ def test_branches_of_different_sizes_bind_the_result(imported: Import):
 
 
 def test_branches_of_different_rank_need_a_known_condition(imported: Import):
-    text = BRANCHES.replace("b = Neg(x)", "one = Constant<value_ints = [0]>() b = Unsqueeze(x, one)")
+    text = BRANCHES.replace(
+        "b = Neg(x)", "one = Constant<value_ints = [0]>() b = Unsqueeze(x, one)"
+    )
     with pytest.raises(CompileError, match="E0405") as refusal:
         imported(text)
     assert ("decided by", "'c'") in refusal.value.facts

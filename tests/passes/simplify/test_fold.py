@@ -9,9 +9,11 @@ from xdsl.rewriter import InsertPoint
 
 from tapeout.ir.build import Emit
 from tapeout.ir.module import Module
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.structure import IfOp, ReturnOp
 from tapeout.ir.types import TensorType, spec
+from tapeout.passes.manager import run
 from tapeout.passes.simplify.fold import Fold
 
 ALL = [Fold()]
@@ -79,6 +81,14 @@ def test_sizes_of_unknown_extent_stay(graph: Any, check: Any) -> None:
     wide = g.expand(g.fixed(2.0), spec(g["x"]).dims)
     left = check(g.returning(g.map("mul", g["x"], wide)), ALL, {"B": 2, "S": 3})
     assert left == {"expand": 1, "mul": 1}
+
+
+def test_an_index_outside_its_axis_is_left_to_run_time(graph: Any) -> None:
+    g = graph(x="f32 3")
+    rows = g.op(GatherOp, g.fixed(np.arange(4.0)), g.fixed([1, 9, 2], "i64"), axis=0)
+    module = g.returning(g.map("add", g["x"], rows))
+    run(module, ALL, verify="each")
+    assert any(isinstance(op, GatherOp) for op in module.ir.walk())
 
 
 def branch(graph: Any, condition: Any) -> Any:

@@ -1,0 +1,109 @@
+"""Tile operators that compute: one C expression for each vector of the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce as fold
+
+from tapeout.ir import dtypes
+from tapeout.ir.dtypes import DType
+from tapeout.ir.scalars import SCALARS
+from tapeout.ir.tile import ops
+from tapeout.ir.tile.ops import tile_of
+from tapeout.targets.cpu.emit import functions
+from tapeout.targets.cpu.emit.registers import Registers
+from tapeout.targets.cpu.emit.text import carrier, literal
+
+Scalar = Callable[[int], str]
+"""The C scalar of a row of a tile."""
+
+
+def full(regs: Registers, op: ops.FullOp) -> None:
+    """The same constant in every vector."""
+    t = carrier(tile_of(op.y).dtype)
+    text = f"v_splat_{t.name}({literal(op.value.data, t)})"
+    regs.define(op.y, [[text for _ in row] for row in regs.places(op.y)])
+
+
+def map_(regs: Registers, op: ops.MapOp) -> None:
+    """A scalar function, vector by vector."""
+    fn: str = op.fn.data
+    dtype = tile_of(op.xs[-1]).dtype
+    t, returns_bool = carrier(dtype), SCALARS[fn].returns_bool
+
+    def text(r: int, q: int) -> str:
+        args = [regs.pick(x, r, q) for x in op.xs]
+        if fn == "not":
+            return functions.not_text(args[0], t, dtype is dtypes.boolean)
+        return functions.map_text(fn, args, t, returns_bool)
+
+    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)])
+
+
+def broadcast(regs: Registers, op: ops.BroadcastOp) -> None:
+    """No code: the vectors of the operand, each at several places."""
+    regs.bind(op.y, [[regs.pick(op.x, r, q) for r, q in row] for row in regs.places(op.y)])
+
+
+def convert(regs: Registers, op: ops.ConvertOp) -> None:
+    """Another element type, vector by vector."""
+    source, to, saturate = tile_of(op.x).dtype, tile_of(op.y).dtype, bool(op.saturate.data)
+
+    def text(r: int, q: int) -> str:
+        return _converted(regs.pick(op.x, r, q), source, to, saturate)
+
+    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)])
+
+
+def _converted(text: str, source: DType, to: DType, saturate: bool) -> str:
+    a, b = carrier(source), carrier(to)
+    if to is dtypes.boolean:
+        return f"v_bool_{a.name}(v_ne_{a.name}({text}, v_zero_{a.name}()))"
+    wide = functions.convert_text(text, a, b, saturate)
+    if b is to:
+        return wide
+    return f"v_round_to_{to.name}{'_sat' if saturate else ''}({wide})"
+
+
+def reduce(regs: Registers, op: ops.ReduceOp) -> None:
+    """Rows or vectors combined from first to last; at the end of a row, lanes in halves."""
+    fn: str = op.fn.data
+    t, rows = carrier(tile_of(op.x).dtype), regs.rows(op.x)
+
+    def combined(texts: Sequence[str]) -> str:
+        return fold(lambda a, b: functions.combine_text(fn, a, b, t), texts)
+
+    if op.axis.data == 0:
+        regs.define(op.y, [[combined(column) for column in zip(*rows, strict=True)]])
+    elif regs.is_column(op.x):
+        regs.bind(op.y, rows)
+    else:
+        totals = [functions.horizontal_text(fn, combined(row), t) for row in rows]
+        regs.define(op.y, [[f"v_splat_{t.name}({total})"] for total in totals])
+
+
+def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
+    """One step of a product, row by row.
+
+    With ``late``, the scalar of a row of ``a`` is loaded right before its use, so that it needs
+    one register and the accumulators keep theirs.
+    """
+    t = carrier(tile_of(op.acc).dtype).name
+    assert regs.is_column(op.a), "a CPU product takes one step of k at a time"
+    name = regs.fresh()
+    rows: list[list[str]] = []
+    for r, row in enumerate(regs.places(op.y)):
+        a = f"{name}_a{r}" if late is not None else regs.pick(op.a, r, 0)
+        if late is not None:
+            regs.out.line(f"const v_{t} {a} = v_splat_{t}({late(r)});")
+        for _, q in row:
+            step = _multiply_add(a, regs.pick(op.b, 0, q), regs.pick(op.acc, r, q), t)
+            regs.out.line(f"const v_{t} {name}_{r}_{q} = {step};")
+        rows.append([f"{name}_{r}_{q}" for _, q in row])
+    regs.bind(op.y, rows)
+
+
+def _multiply_add(a: str, b: str, c: str, t: str) -> str:
+    if t in ("f32", "f64"):
+        return f"v_fma_{t}({a}, {b}, {c})"
+    return f"v_add_{t}({c}, v_mul_{t}({a}, {b}))"

@@ -1,0 +1,123 @@
+"""Tile operators that touch memory or index arithmetic: loads, stores, indices as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xdsl.ir import SSAValue
+
+from tapeout.ir.expr import Expr, as_expr
+from tapeout.ir.tile import ops
+from tapeout.ir.tile.ops import bounds_of, buffer_of, lane_axis, tile_of
+from tapeout.targets.cpu.emit import access
+from tapeout.targets.cpu.emit.access import Access
+from tapeout.targets.cpu.emit.arithmetic import Scalar
+from tapeout.targets.cpu.emit.registers import Registers
+from tapeout.targets.cpu.emit.text import c_expr, carrier
+
+
+@dataclass
+class Memory:
+    """Prints accesses; ``names`` are the C names of dimensions."""
+
+    regs: Registers
+    pointers: Mapping[SSAValue, str]
+    names: Mapping[str, str]
+    _late: dict[SSAValue, ops.LoadOp] = field(default_factory=dict[SSAValue, ops.LoadOp])
+
+    def load(self, op: ops.LoadOp) -> None:
+        """Load a tile now, or, when only products read its rows as scalars, where they do."""
+        if self.regs.is_column(op.y) and _is_left_of_products_only(op.y):
+            self._late[op.y] = op
+            return
+        rows = [[self._vector(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
+        self.regs.define(op.y, rows)
+
+    def _vector(self, op: ops.LoadOp, r: int, q: int) -> str:
+        at, fill = self._access(op, op.y, r, q), float(op.fill.data)
+        if self.regs.is_column(op.y) or (at.column is None and not at.tiles):
+            return f"v_splat_{carrier(tile_of(op.y).dtype).name}({access.load_scalar(at, fill)})"
+        return access.load_vector(at, fill)
+
+    def late(self, value: SSAValue) -> Scalar | None:
+        """The scalars of a tile whose load was put off; None when it lies in registers."""
+        op = self._late.get(value)
+        if op is None:
+            return None
+        return lambda r: access.load_scalar(self._access(op, op.y, r, 0), float(op.fill.data))
+
+    def store(self, op: ops.StoreOp) -> None:
+        """Store a tile, row by row."""
+        write = access.store_scalar if self.regs.is_column(op.value) else access.store_vector
+        for row in self.regs.places(op.value):
+            for r, q in row:
+                value = self.regs.pick(op.value, r, q)
+                for line in write(self._access(op, op.value, r, q), value):
+                    self.regs.out.line(line)
+
+    def index(self, op: ops.IndexOp) -> None:
+        """The value of an expression at each lane."""
+        rows = [[self._index(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
+        self.regs.define(op.y, rows)
+
+    def _index(self, op: ops.IndexOp, r: int, q: int) -> str:
+        lanes = self.regs.lanes
+        expr = access.substitute_lanes(op.expr.data[0], r, q * lanes)
+        lane = next((s for s in expr.symbols() if lane_axis(s) == 1), None)
+        if not op.indices:
+            if lane is None:
+                return f"v_splat_i64({c_expr(expr, self.names)})"
+            if expr.coefficient(lane) == 1:
+                return f"v_iota_i64({c_expr(expr.substitute({lane: 0}), self.names)})"
+        elements: list[str] = []
+        for i in range(lanes):
+            value = expr if lane is None else expr.substitute({lane: as_expr(i)})
+            elements.append(c_expr(value, self._names_at_lane(op.indices, r, q, i)))
+        return f"(v_i64){{{', '.join(elements)}}}"
+
+    def _names_at_lane(self, indices: Sequence[SSAValue], r: int, q: int, i: int) -> dict[str, str]:
+        names = dict(self.names)
+        for position, operand in enumerate(indices):
+            at = 0 if self.regs.is_column(operand) else i
+            names[f"_at{position}"] = f"{self.regs.pick(operand, r, q)}[{at}]"
+        return names
+
+    def scalar_names(self, indices: Sequence[SSAValue]) -> dict[str, str]:
+        """Names of dimensions and of index operands that hold one element each."""
+        assert all(self.regs.shape(v) == (1, 1) for v in indices), "one element for all lanes"
+        return self._names_at_lane(indices, 0, 0, 0)
+
+    def _access(self, op: ops.LoadOp | ops.StoreOp, tile: SSAValue, r: int, q: int) -> Access:
+        """One vector of a load or store."""
+        spec, column = buffer_of(op.buffer), q * self.regs.lanes
+
+        def here(value: Expr) -> Expr:
+            return access.substitute_lanes(value, r, column)
+
+        flat = here(spec.flat(op.index.data))
+        pairs = [(here(e), here(n)) for e, n in bounds_of(op)]
+        names, tiles = dict(self.names), dict[str, str]()
+        for position, operand in enumerate(op.indices):
+            reg = self.regs.pick(operand, r, q)
+            if self.regs.is_column(operand):
+                names[f"_at{position}"] = f"{reg}[0]"
+            else:
+                tiles[f"_at{position}"] = reg + "[{lane}]"
+        used = [flat, *(e for pair in pairs for e in pair)]
+        lane = next((s for e in used for s in e.symbols() if lane_axis(s) == 1), None)
+        return Access(
+            self.pointers[op.buffer],
+            spec.dtype,
+            flat,
+            access.pruned(pairs),
+            lane,
+            names,
+            tiles,
+            self.regs.lanes,
+        )
+
+
+def _is_left_of_products_only(value: SSAValue) -> bool:
+    readers = [u.operation for u in value.uses]
+    return all(isinstance(op, ops.DotOp) and op.a is value for op in readers)

@@ -1,0 +1,77 @@
+"""Which C variables hold which tile.
+
+A tile of shape ``[r, c]`` is ``r`` rows of ``c / lanes`` vector variables; where ``c`` is 1, it is
+one vector per row whose lanes are all equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from xdsl.ir import SSAValue
+
+from tapeout.ir.tile.ops import tile_of
+from tapeout.targets.cpu.emit.text import carrier
+from tapeout.targets.cpu.emit.writer import Writer
+
+Rows = Sequence[Sequence[str]]
+"""C text of each vector of a tile."""
+
+
+@dataclass
+class Registers:
+    """The variables of the tiles of one kernel, defined line by line in ``out``."""
+
+    out: Writer
+    lanes: int
+    _count: int = 0
+    _rows: dict[SSAValue, Rows] = field(default_factory=dict[SSAValue, Rows])
+
+    def fresh(self) -> str:
+        """A name that no tile has yet."""
+        self._count += 1
+        return f"t{self._count}"
+
+    def rows(self, value: SSAValue) -> Rows:
+        """The variables of a tile."""
+        return self._rows[value]
+
+    def bind(self, value: SSAValue, rows: Rows) -> None:
+        """A tile that variables hold already."""
+        self._rows[value] = rows
+
+    def define(self, value: SSAValue, rows: Rows) -> None:
+        """New variables for a tile, with these values."""
+        self.bind(value, self.declare(value, rows, "const "))
+
+    def declare(self, value: SSAValue, rows: Rows, qualifier: str = "") -> Rows:
+        """New variables of the type of a tile; returns their names."""
+        t, name = carrier(tile_of(value).dtype).name, self.fresh()
+        names = [[f"{name}_{r}_{q}" for q in range(len(row))] for r, row in enumerate(rows)]
+        for row, texts in zip(names, rows, strict=True):
+            for reg, text in zip(row, texts, strict=True):
+                self.out.line(f"{qualifier}v_{t} {reg} = {text};")
+        return names
+
+    def shape(self, value: SSAValue) -> tuple[int, int]:
+        """Rows and columns of a tile."""
+        shape = tile_of(value).shape
+        assert len(shape) == 2, f"a CPU tile has rows and columns, not {shape}"
+        return shape[0], shape[1]
+
+    def is_column(self, value: SSAValue) -> bool:
+        """Whether a tile has one column, so that each vector holds one element many times."""
+        return self.shape(value)[1] == 1
+
+    def places(self, value: SSAValue) -> list[list[tuple[int, int]]]:
+        """Row and vector of every variable of a tile, row by row."""
+        rows, columns = self.shape(value)
+        assert columns == 1 or columns % self.lanes == 0, f"{columns} columns"
+        return [[(r, q) for q in range(max(1, columns // self.lanes))] for r in range(rows)]
+
+    def pick(self, value: SSAValue, r: int, q: int) -> str:
+        """The vector of a tile at a place, broadcast along sizes of 1."""
+        rows = self.rows(value)
+        row = rows[r if len(rows) > 1 else 0]
+        return row[q if len(row) > 1 else 0]
