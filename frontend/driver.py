@@ -15,11 +15,8 @@ from tapeout.frontend.onnx.load import load_model
 from tapeout.frontend.onnx.view import CheckedModel
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
-from tapeout.passes.fuse.outline import Fuse
-from tapeout.passes.layout.explicit_padding import ExplicitPadding
 from tapeout.passes.manager import Pass, run
-from tapeout.passes.pipeline import LAYOUT, SIMPLIFY
-from tapeout.passes.tile.strategies import ROOTS
+from tapeout.passes.pipeline import PIPELINE
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
@@ -28,7 +25,7 @@ from tapeout.targets.cpu.device import Device, devices
 Dims = Mapping[str, int | tuple[int, int]]
 Note = Callable[[str], None]
 
-PASSES: tuple[Pass, ...] = (*SIMPLIFY, *LAYOUT, ExplicitPadding(), Fuse(ROOTS))
+PASSES: tuple[Pass, ...] = tuple(each for stage in PIPELINE.values() for each in stage)
 """What every model goes through before a target takes it."""
 
 TARGETS = ("cpu",)

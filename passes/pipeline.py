@@ -6,7 +6,9 @@ from xdsl.utils.arg_spec import parse_pipeline as parse_specs
 from xdsl.utils.exceptions import ArgSpecParseError
 
 from tapeout.ir.errors import CompileError
+from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.layout.channels_last import ChannelsLast
+from tapeout.passes.layout.explicit_padding import ExplicitPadding
 from tapeout.passes.manager import Pass
 from tapeout.passes.simplify.activations import RecomposeActivations
 from tapeout.passes.simplify.affine import FoldAffine
@@ -33,9 +35,20 @@ SIMPLIFY: tuple[Pass, ...] = (
     CommonSubexpressions(),
     DropDead(),
 )
-LAYOUT: tuple[Pass, ...] = (ChannelsLast(), Canonicalise(), CommonSubexpressions(), DropDead())
+LAYOUT: tuple[Pass, ...] = (
+    ChannelsLast(),
+    Canonicalise(),
+    CommonSubexpressions(),
+    DropDead(),
+    ExplicitPadding(),
+)
+KERNELS: tuple[Pass, ...] = (Fuse(),)
 
-PIPELINE: Mapping[str, tuple[Pass, ...]] = {"simplify": SIMPLIFY, "layout": LAYOUT}
+PIPELINE: Mapping[str, tuple[Pass, ...]] = {
+    "simplify": SIMPLIFY,
+    "layout": LAYOUT,
+    "kernels": KERNELS,
+}
 
 
 def pass_classes() -> Mapping[str, type[Pass]]:

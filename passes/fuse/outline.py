@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Operation, Region, SSAValue
@@ -15,13 +15,13 @@ from tapeout.ir.types import TensorType, spec
 from tapeout.passes.fuse.groups import (
     CHEAP,
     Group,
-    Roots,
     escaping_results,
     external_operands,
     form_groups,
     kinds,
 )
 from tapeout.passes.manager import Pass
+from tapeout.passes.tile.strategies import ROOTS
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Fuse(Pass):
     """Form kernels; saves the memory traffic between their operators, and equal kernels' code."""
 
     name = "fuse"
-    roots: Roots = field(default_factory=lambda: Roots((), ()))
 
     def apply(self, module: Module) -> None:
         """Outline every group of every entry and of regions nested in them."""
@@ -40,7 +39,7 @@ class Fuse(Pass):
 
     def _outline(self, block: Block, library: _Library) -> None:
         _literals_to_weights(block, library.module)
-        for group in form_groups(block, self.roots):
+        for group in form_groups(block, ROOTS):
             results = escaping_results(group)
             if not results:
                 continue
