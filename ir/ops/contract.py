@@ -137,7 +137,7 @@ class ConvOp(NNOp):
         taps = window_taps(wide(x), 0, kernel, strides, pads, dilations, sizes)
         total = np.zeros((x.shape[0], groups, weights.shape[1], math.prod(sizes)), weights.dtype)
         for tap, window in taps:
-            columns = window.reshape(x.shape[0], groups, w.shape[1], -1)
+            columns = window.reshape(x.shape[0], groups, w.shape[1], math.prod(sizes))
             total += _grouped_product(weights[(..., *tap)], columns)
         y = total.reshape(x.shape[0], w.shape[0], *sizes)
         if bias is not None:
