@@ -143,6 +143,10 @@ class TileBuilder:
             return x
         return self.insert(ops.ConvertOp(x, dtype, saturate))
 
+    def bitcast(self, x: SSAValue, dtype: DType) -> SSAValue:
+        """The same bits in another element type of the same width."""
+        return self.insert(ops.BitcastOp(x, dtype))
+
     def reduce(self, fn: str, x: SSAValue, axis: int) -> SSAValue:
         """Combine along an axis of the tile."""
         return self.insert(ops.ReduceOp(fn, x, axis))

@@ -88,6 +88,9 @@ class _State:
                 self.tiles[op.y] = NNConvert.reference(
                     self.tiles[op.x], to=tile_of(op.y).dtype, saturate=bool(op.saturate.data)
                 )
+            case ops.BitcastOp():
+                x = np.ascontiguousarray(self.tiles[op.x])
+                self.tiles[op.y] = x.view(tile_of(op.y).dtype.numpy)
             case ops.ReduceOp():
                 combine = COMBINERS[op.fn.data].reduce  # type: ignore[attr-defined]
                 self.tiles[op.y] = combine(

@@ -319,6 +319,20 @@ class ConvertOp(IRDLOperation):
 
 
 @irdl_op_definition
+class BitcastOp(IRDLOperation):
+    """The same bits in another element type of the same width, as ``nn.bitcast``."""
+
+    name = "tile.bitcast"
+    x = operand_def(TileType)
+    y = result_def(TileType)
+
+    def __init__(self, x: SSAValue, dtype: DType) -> None:
+        super().__init__(
+            operands=[x], result_types=[TileType(TileSpec(tile_of(x).shape, dtype))]
+        )
+
+
+@irdl_op_definition
 class ReduceOp(IRDLOperation):
     """Combine along one axis of a tile, which becomes 1, in a fixed order."""
 

@@ -12,7 +12,7 @@ from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import tile_of
 from tapeout.targets.cpu.emit import functions
 from tapeout.targets.cpu.emit.registers import Registers
-from tapeout.targets.cpu.emit.text import carrier, literal
+from tapeout.targets.cpu.emit.text import carrier, is_stored_narrow, literal
 
 Scalar = Callable[[int], str]
 """The C scalar of a row of a tile."""
@@ -63,6 +63,22 @@ def _converted(text: str, source: DType, to: DType, saturate: bool) -> str:
     if b is to:
         return wide
     return f"v_round_to_{to.name}{'_sat' if saturate else ''}({wide})"
+
+
+def bitcast(regs: Registers, op: ops.BitcastOp) -> None:
+    """The same bits; floats that travel as f32 go through their bits in memory."""
+    source, to = tile_of(op.x).dtype, tile_of(op.y).dtype
+    raw = "u16" if source.bits == 16 else "u8"
+
+    def text(r: int, q: int) -> str:
+        x = regs.pick(op.x, r, q)
+        if is_stored_narrow(source):
+            x = f"to_{source.name}_f32({x})"
+        if is_stored_narrow(to):
+            return f"to_f32_{to.name}((v_{raw})({x}))"
+        return f"((v_{carrier(to).name})({x}))"
+
+    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)])
 
 
 def reduce(regs: Registers, op: ops.ReduceOp) -> None:

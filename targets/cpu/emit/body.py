@@ -55,6 +55,8 @@ class Body:
                 arithmetic.broadcast(self.regs, op)
             case ops.ConvertOp():
                 arithmetic.convert(self.regs, op)
+            case ops.BitcastOp():
+                arithmetic.bitcast(self.regs, op)
             case ops.ReduceOp():
                 arithmetic.reduce(self.regs, op)
             case ops.DotOp():
