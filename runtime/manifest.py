@@ -95,6 +95,8 @@ class Manifest(NamedTuple):
     flops: Size = 0
     bytes: Size = 0
     arena_bytes: Size = 0
+    arena_bound: Size = 0
+    """What no placement of the same buffers can go below; 0 where sizes are placed at run time."""
     accuracy: tuple[Accuracy, ...] = ()
     generator: str = ""
     files: Mapping[str, File] = {}
@@ -165,6 +167,7 @@ def _manifest(row: "_Row") -> Manifest:
         flops=row.size("flops"),
         bytes=row.size("bytes"),
         arena_bytes=row.size("arena_bytes"),
+        arena_bound=row.size("arena_bound"),
         accuracy=row.each("accuracy", _accuracy),
         generator=row.get("generator", str),
         files={name: _file(row.child("files").child(name)) for name in row.child("files").tree},

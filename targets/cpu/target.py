@@ -197,6 +197,7 @@ def manifest(forms: Sequence[Form]) -> artifact.Manifest:
         flops=_size(total.flops, face),
         bytes=_size(total.bytes, face),
         arena_bytes=max(f.arena.bytes if f.arena is not None else 0 for f in forms),
+        arena_bound=max(f.arena.bound if f.arena is not None else 0 for f in forms),
         generator=f"tapeout {__version__}",
     )
 

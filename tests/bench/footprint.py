@@ -30,6 +30,8 @@ class Row:
     source_bytes: int | None
     weights_bytes: int
     working_bytes: int | None
+    arena_over_bound: float | None
+    """The arena over what no placement of its buffers goes below; None if placed while running."""
     peak_bytes: int
 
     def rest_bytes(self) -> int:
@@ -57,37 +59,44 @@ def _measure(shop: Workshop, engine: str, model: Model) -> Row | None:
     with remote:
         held = remote.ask("memory")
     peak = held["peak_bytes"] - held["baseline_bytes"] - held["io_bytes"]
-    code = source = None
+    code = source = arena = None
     weights = sum(file.stat().st_size for file in model.folder.glob("model.onnx*"))
     if engine == OURS:
-        code, source, weights = _sizes(str(prepared.path))
-    sizes = (code, source, weights, held["working_bytes"], peak)
+        code, source, weights, arena = _sizes(str(prepared.path))
+    sizes = (code, source, weights, held["working_bytes"], arena, peak)
     return Row(model.name, engine, prepared.seconds, *sizes)
 
 
-def _sizes(artifact: str) -> tuple[int, int, int]:
-    """Return the bytes of code (the largest form), of everything else, and of weights."""
+def _sizes(artifact: str) -> tuple[int, int, int, float | None]:
+    """Return the bytes of code (the largest form), of everything else, and of weights.
+
+    Last comes the arena over its lower bound.
+    """
     import zipfile
 
     from tapeout.runtime.manifest import NAME, WEIGHTS, Manifest
 
     with zipfile.ZipFile(artifact) as archive:
-        files = Manifest.from_json(archive.read(NAME)).files
-        code = {form.file for form in Manifest.from_json(archive.read(NAME)).code}
+        manifest = Manifest.from_json(archive.read(NAME))
+    files, code = manifest.files, {form.file for form in manifest.code}
     weights = files[WEIGHTS].bytes if WEIGHTS in files else 0
     other = sum(file.bytes for name, file in files.items() if name not in {*code, WEIGHTS})
-    return max(files[name].bytes for name in code), other, weights
+    bound = manifest.arena_bound
+    arena = float(manifest.arena_bytes) / float(bound) if bound else None
+    return max(files[name].bytes for name in code), other, weights, arena
 
 
 def table(rows: list[Row]) -> Table:
     """Lay the rows out."""
-    heads = ("compile s", "code kB", "source kB", "weights MB", "working MB", "peak MB", "rest MB")
+    heads = ("compile s", "code kB", "source kB", "weights MB", "working MB", "arena/bound", "peak MB", "rest MB")
     grid = Table("model", "engine", *heads, title="footprint")
     for row in rows:
         seconds = f"{row.prepare_seconds:.1f}" if row.engine == OURS else "-"
         kilo = [_scaled(size, 1e3) for size in (row.code_bytes, row.source_bytes)]
-        sizes = (row.weights_bytes, row.working_bytes, row.peak_bytes, row.rest_bytes())
-        grid.add_row(row.model, row.engine, seconds, *kilo, *(_scaled(s, 1e6) for s in sizes))
+        held = [_scaled(size, 1e6) for size in (row.weights_bytes, row.working_bytes)]
+        arena = "-" if row.arena_over_bound is None else f"{row.arena_over_bound:.3f}"
+        peak = [_scaled(size, 1e6) for size in (row.peak_bytes, row.rest_bytes())]
+        grid.add_row(row.model, row.engine, seconds, *kilo, *held, arena, *peak)
     return grid
 
 
