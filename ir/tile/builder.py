@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 from xdsl.ir import Block, Operation, SSAValue
@@ -22,7 +22,7 @@ class Loop:
     iv: Expr
     carried: list[SSAValue]
     op: ops.ForOp
-    next: list[SSAValue] = field(default_factory=list)
+    next: list[SSAValue] = field(default_factory=list[SSAValue])
 
     @property
     def results(self) -> list[SSAValue]:
@@ -40,6 +40,7 @@ class TileBuilder:
         inputs: Sequence[tuple[str, BufferSpec]],
         outputs: Sequence[tuple[str, BufferSpec]],
     ) -> None:
+        """Start an empty program with named buffers."""
         self.program = ops.ProgramOp(name, title, [*inputs, *outputs], len(outputs))
         arguments = list(self.program.body.block.args)
         self.inputs = arguments[: len(inputs)]
@@ -68,7 +69,7 @@ class TileBuilder:
         carried: Sequence[SSAValue] = (),
         kind: str = "serial",
         indices: Sequence[SSAValue] = (),
-    ) -> Iterator[Loop]:
+    ) -> Generator[Loop]:
         """Open ``for name in range(lo, hi, step)``; set ``loop.next`` to the carried tiles.
 
         The bounds may read the ``[1, 1]`` tiles of ``indices``.
@@ -86,7 +87,7 @@ class TileBuilder:
         self._block.add_op(ops.YieldOp(loop.next))
         self._block = outer
 
-    def parallel(self, name: str, hi: ExprLike, step: ExprLike = 1):
+    def parallel(self, name: str, hi: ExprLike, step: ExprLike = 1) -> AbstractContextManager[Loop]:
         """Open a loop whose iterations are independent."""
         return self.loop(name, 0, hi, step, kind="parallel")
 

@@ -1,9 +1,9 @@
 """Operators of the tile level.
 
 Index arithmetic is not SSA: it is expressions in attributes, over the symbols of dimensions,
-of loop variables (``tile.for``), of lanes (``_lane0``, ``_lane1``: the position along each axis of the
-tile that an operator makes) and of index tiles (``_at0``: the element of the first index operand
-at the same lanes). So one expression says how a whole tile is addressed, and any target can
+of loop variables (``tile.for``), of lanes (``_lane0``, ``_lane1``: the position along each axis of
+the tile that an operator makes) and of index tiles (``_at0``: the element of the first index
+operand at the same lanes). So one expression says how a whole tile is addressed, and any target can
 read strides, contiguity and bounds off it.
 
 *Bounds* are pairs ``(e, n)``: a lane takes part only where ``0 <= e < n`` holds for all.

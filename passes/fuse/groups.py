@@ -42,7 +42,7 @@ MOST_RESULTS = 4
 class Group:
     """Operators of one kernel in order; ``root`` is the heavy one, None for pointwise kernels."""
 
-    ops: list[Operation] = field(default_factory=list)
+    ops: list[Operation] = field(default_factory=list[Operation])
     root: Operation | None = None
 
     def inside(self, op: Operation) -> bool:
@@ -132,7 +132,9 @@ class _Former:
         """Whether the group's only result is read by this move alone, and it has none yet."""
         alone = all(
             u.operation is op or u.operation in before.ops
-            for o in before.ops for r in o.results for u in r.uses
+            for o in before.ops
+            for r in o.results
+            for u in r.uses
         )
         zero = not isinstance(op, PadOp) or (op.value is None and op.mode.data == "constant")
         after_root = before.ops[before.ops.index(before.root) :] if before.root else []
@@ -209,7 +211,7 @@ def external_operands(group: Group) -> list[SSAValue]:
     for op in group.ops:
         for value in op.operands:
             owner = value.owner
-            if owner in own or isinstance(owner, CHEAP) and _is_scalar_source(owner):
+            if owner in own or (isinstance(owner, CHEAP) and _is_scalar_source(owner)):
                 continue
             if value not in found:
                 found.append(value)

@@ -96,9 +96,7 @@ class _Attention:
             s = self.b.map("mul", s, self.number(cap))
         return s
 
-    def masked(
-        self, s: SSAValue, at: tuple[Expr, Expr, Expr], first: Expr, size: int
-    ) -> SSAValue:
+    def masked(self, s: SSAValue, at: tuple[Expr, Expr, Expr], first: Expr, size: int) -> SSAValue:
         """Add or apply the mask, the causal limit and the end of the keys."""
         key = first + lane(1, self.width)
         cut = (self.keys % self.width) != 0
@@ -115,7 +113,9 @@ class _Attention:
                 s = self.b.map("add", s, self.b.convert(mask, self.dtype))
         if self.root.causal.data:
             limit = at[2] + self.root.causal_offset.data[0]
-            seen = self.b.map("le", self.b.index(key, (1, self.width)), self.b.index(limit, (size, 1)))
+            seen = self.b.map(
+                "le", self.b.index(key, (1, self.width)), self.b.index(limit, (size, 1))
+            )
             s = self.b.map("where", seen, s, self.number(-math.inf))
         if cut:
             end = self.b.index(self.keys, (1, 1))

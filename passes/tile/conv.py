@@ -99,7 +99,8 @@ class _Conv:
 
     def build(self) -> Lowered:
         root, arguments = self.root, self.kernel.body.block.args
-        assert isinstance(root.x, BlockArgument) and isinstance(root.w, BlockArgument)
+        assert isinstance(root.x, BlockArgument), "checked above"
+        assert isinstance(root.w, BlockArgument), "checked above"
         inputs = [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)]
         x = buffer_spec(root.x)
         if self.merged:

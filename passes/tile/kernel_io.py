@@ -61,10 +61,10 @@ def decided(kernel: KernelOp) -> list[Symbol]:
     """The symbols that operators of a kernel bind to sizes which their data decides, in order."""
     found: list[Symbol] = []
     for op in kernel.body.block.ops:
-        for name in op.DECIDES if isinstance(op, NNOp) else ():
-            size = as_symbol(op.attrs()[name][0])
-            assert size is not None, f"{op.name} decides a bare symbol"
-            found.append(size)
+        if isinstance(op, NNOp):
+            sizes = [as_symbol(op.attrs()[name][0]) for name in op.DECIDES]
+            assert None not in sizes, f"{op.name} decides a bare symbol"
+            found.extend(size for size in sizes if size is not None)
     return found
 
 

@@ -14,6 +14,7 @@ from tapeout.ir.dtypes import DType, f32, f64, i64
 from tapeout.ir.expr import ZERO, Expr, ExprLike, as_expr
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import lane_axis, tile_of
+from tapeout.ir.types import spec
 
 Index = tuple[Expr, ...]
 Pairs = tuple[tuple[Expr, Expr], ...]
@@ -34,6 +35,13 @@ def shape_of(index: Sequence[Expr], shape: Shape) -> Shape:
     """The lanes of ``shape`` that an index depends on; the others have size 1."""
     used = {a for e in index for s in e.symbols() if (a := lane_axis(s)) is not None}
     return tuple(n if a in used else 1 for a, n in enumerate(shape))
+
+
+def broadcast_index(value: SSAValue, index: Index) -> Index:
+    """An index of the broadcast result as an index of one operand."""
+    dims = spec(value).dims
+    tail = index[len(index) - len(dims) :]
+    return tuple(ZERO if d == 1 else i for d, i in zip(dims, tail, strict=True))
 
 
 def number(b: TileBuilder, value: ExprLike, shape: Shape = (1, 1)) -> SSAValue:

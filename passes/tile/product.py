@@ -103,9 +103,7 @@ class _Product:
         self.width = machine.tile_n * (2 if narrow else 1)
         self.rows = 6 if narrow else machine.tile_m
         b = self.root.b
-        self.packed = (
-            isinstance(b, BlockArgument) and b.index in constants and spec(b).rank == 2
-        )
+        self.packed = isinstance(b, BlockArgument) and b.index in constants and spec(b).rank == 2
 
     def build(self) -> Lowered:
         arguments = self.kernel.body.block.args

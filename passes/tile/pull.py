@@ -9,38 +9,47 @@ kernel costs no memory traffic of its own. Lanes appear in the index expressions
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
-from tapeout.ir.expr import ZERO, Expr, as_expr
+from tapeout.ir.expr import Expr
+from tapeout.ir.op import NNOp
 from tapeout.ir.ops import index as lookups
-from tapeout.ir.ops import pointwise, source, views
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.conv_transpose import ConvTransposeOp
 from tapeout.ir.ops.deform_conv import DeformConvOp
+from tapeout.ir.ops.pointwise import BitcastOp, ConvertOp, MapOp
 from tapeout.ir.ops.pool import MaxPoolIndicesOp, PoolOp
 from tapeout.ir.ops.reduce import ArgReduceOp
 from tapeout.ir.ops.resample import GridSampleOp, ResizeOp, RoiAlignOp
+from tapeout.ir.ops.source import ConstantOp, DimValuesOp, IotaOp
+from tapeout.ir.ops.views import ConcatOp, ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.types import spec
 from tapeout.passes.tile.places import (
     Index,
     NotPullable,
     Pairs,
+    Shape,
+    broadcast_index,
     lanes_within,
     number,
     shape_of,
 )
-from tapeout.passes.tile.rules import lookup, sampling, search, taps
+from tapeout.passes.tile.rules import layouts, lookup, sampling, search, taps
 from tapeout.passes.tile.rules.resize import resize
 
-Maker = Callable[[Index, tuple[int, ...], Pairs], SSAValue]
+Maker = Callable[[Index, Shape, Pairs], SSAValue]
+"""A tile of a value at an index, over lanes of a shape, 0 outside of bounds."""
 
-__all__ = ["RULES", "Index", "Maker", "NotPullable", "Pairs", "Pull", "reshaped_index"]
+Key = tuple[SSAValue, Index, Shape, Pairs]
+"""What makes a pulled tile the same as one before: value, index, lanes and bounds."""
+
+__all__ = ["RULES", "Index", "Maker", "NotPullable", "Pairs", "Pull"]
 
 
 @dataclass
@@ -53,11 +62,11 @@ class Pull:
 
     builder: TileBuilder
     buffers: Mapping[SSAValue, SSAValue]
-    made: dict[SSAValue, Maker] = field(default_factory=dict)
-    _seen: dict[tuple[object, ...], SSAValue] = field(default_factory=dict)
+    made: dict[SSAValue, Maker] = field(default_factory=dict[SSAValue, Maker])
+    _seen: dict[Key, SSAValue] = field(default_factory=dict["Key", SSAValue])
 
     @contextmanager
-    def scope(self) -> Iterator[None]:
+    def scope(self) -> Generator[None]:
         """Tiles made inside (a loop body) are not reused outside, where they do not reach."""
         outer, made = dict(self._seen), dict(self.made)
         yield
@@ -98,7 +107,7 @@ class Pull:
             tile = b.map("where", holds, tile, b.full(fill, (1, 1), spec(value).dtype))
         return tile
 
-    def _make(self, value: SSAValue, index: Index, shape: tuple[int, ...], bounds: Pairs) -> None:
+    def _make(self, value: SSAValue, index: Index, shape: Shape, bounds: Pairs) -> None:
         found: Sequence[SSAValue]
         values: Sequence[SSAValue] = [value]
         if value in self.made:
@@ -108,38 +117,31 @@ class Pull:
             found = [self.builder.load(self.buffers[value], index, shape, kept)]
         else:
             op = value.owner
-            rule = RULES.get(type(op))  # type: ignore[arg-type]
-            if rule is None:
-                raise NotPullable(getattr(op, "name", "block argument"))
+            rule = RULES.get(type(op)) if isinstance(op, NNOp) else None
+            if rule is None or not isinstance(op, NNOp):
+                raise NotPullable(op.name if isinstance(op, Operation) else "block argument")
             made = rule(self, op, index, shape, bounds)
             found = made if isinstance(made, tuple) else [made]
-            values = op.results  # type: ignore[union-attr]
+            values = op.results
         for each, tile in zip(values, found, strict=True):
             self._seen[each, index, shape, bounds] = tile
 
 
-def _broadcast_index(value: SSAValue, index: Index) -> Index:
-    """An index of the broadcast result as an index of one operand."""
-    dims = spec(value).dims
-    tail = index[len(index) - len(dims) :]
-    return tuple(ZERO if d == 1 else i for d, i in zip(dims, tail, strict=True))
-
-
-def _map(pull: Pull, op: pointwise.MapOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    tiles = [pull.at(x, _broadcast_index(x, index), shape, bounds) for x in op.xs]
+def _map(pull: Pull, op: MapOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
+    tiles = [pull.at(x, broadcast_index(x, index), shape, bounds) for x in op.xs]
     return pull.builder.map(op.fn.data, *tiles)
 
 
-def _convert(
-    pull: Pull, op: pointwise.ConvertOp, index: Index, shape: tuple[int, ...], bounds: Pairs
-):
+def _convert(pull: Pull, op: ConvertOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
     x = pull.at(op.x, index, shape, bounds)
     return pull.builder.convert(x, op.to.data, op.saturate.data)
 
 
-def _constant(
-    pull: Pull, op: source.ConstantOp, index: Index, shape: tuple[int, ...], bounds: Pairs
-):
+def _bitcast(pull: Pull, op: BitcastOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
+    return pull.builder.bitcast(pull.at(op.x, index, shape, bounds), op.to.data)
+
+
+def _constant(pull: Pull, op: ConstantOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
     array = op.value.data.array
     if array.size != 1:
         raise NotPullable("a literal of several elements is an argument")
@@ -151,141 +153,34 @@ def _number(value: Any) -> float:
     return int(value) if math.isfinite(number) and number == int(number) else number
 
 
-def _iota(pull: Pull, op: source.IotaOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    return pull.builder.convert(pull.builder.index(index[op.axis.data], shape), op.dtype.data)
+def _iota(pull: Pull, op: IotaOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
+    axis: int = op.axis.data
+    return pull.builder.convert(pull.builder.index(index[axis], shape), op.dtype.data)
 
 
-def _dim_values(
-    pull: Pull, op: source.DimValuesOp, index: Index, shape: tuple[int, ...], bounds: Pairs
-):
-    values = op.values.data
-    total = pull.builder.index(values[-1], shape)
-    for i, value in reversed(list(enumerate(values[:-1]))):
-        here = pull.builder.map(
-            "eq", pull.builder.index(index[0], shape), pull.builder.index(as_expr(i), shape)
-        )
-        total = pull.builder.map("where", here, pull.builder.index(value, shape), total)
-    return total
-
-
-def _transpose(
-    pull: Pull, op: views.TransposeOp, index: Index, shape: tuple[int, ...], bounds: Pairs
-):
-    places = {p: i for i, p in enumerate(op.perm.data)}
-    return pull.at(op.x, [index[places[a]] for a in range(len(index))], shape, bounds)
-
-
-def _concat(pull: Pull, op: views.ConcatOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    """The operand in which the index falls; the others are read nowhere."""
-    b, axis = pull.builder, op.axis.data % spec(op.y).rank
-    total, offset = None, ZERO
-    for x in op.xs:
-        size, here = spec(x).dims[axis], index[axis] - offset
-        moved = (*index[:axis], here, *index[axis + 1 :])
-        if total is None:
-            total = pull.within(x, moved, shape, bounds, ((here, size),))
-        elif size != 0:
-            tile = pull.within(x, moved, shape, bounds, ((here, size),))
-            after = b.map("ge", number(b, here, shape), number(b, ZERO))
-            total = b.map("where", after, tile, total)
-        offset = offset + size
-    assert total is not None, "concat has an operand"
-    return total
-
-
-def _expand(pull: Pull, op: views.ExpandOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    return pull.at(op.x, _broadcast_index(op.x, index), shape, bounds)
-
-
-def _slice(pull: Pull, op: views.SliceOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    moved = [s + i * d for s, i, d in zip(op.starts.data, index, op.steps.data, strict=True)]
-    return pull.at(op.x, moved, shape, bounds)
-
-
-def _reshape(pull: Pull, op: views.ReshapeOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    return pull.at(op.x, reshaped_index(op, index), shape, bounds)
-
-
-def reshaped_index(op: views.ReshapeOp, index: Index) -> Index:
-    """The operand's index of one element of a reshape.
-
-    Axes are matched from the back in runs of equal element count, so that an axis that stays
-    keeps its plain index and only those that split or merge get arithmetic.
-    """
-    have, want = list(spec(op.x).dims), list(spec(op.y).dims)
-    result: list[Expr] = []
-    at = list(index)
-    while have:
-        source_run, target_run = [have.pop()], []
-        target_size, source_size = as_expr(1), source_run[0]
-        while target_size != source_size:
-            if want and _divides(target_size * want[-1], source_size):
-                target_run.append(want.pop())
-                target_size = target_size * target_run[-1]
-            elif have:
-                source_run.append(have.pop())
-                source_size = source_size * source_run[-1]
-            elif want:
-                target_run.append(want.pop())
-                target_size = target_size * target_run[-1]
-            else:
-                break
-        flat, scale = ZERO, as_expr(1)
-        for dim in target_run:
-            flat, scale = flat + at.pop() * scale, scale * dim
-        for position, dim in enumerate(source_run):
-            last = position == len(source_run) - 1
-            result.append(flat if last else flat % dim)
-            flat = flat if last else flat // dim
-    return tuple(reversed(result))
-
-
-def _divides(part: Expr, whole: Expr) -> bool:
-    return (whole % part) == 0
-
-
-def _pad(pull: Pull, op: views.PadOp, index: Index, shape: tuple[int, ...], bounds: Pairs):
-    if op.mode.data != "constant":
-        return lookup.folded(pull, op, index, shape, bounds)
-    dims = spec(op.x).dims
-    moved = [i - low for i, low in zip(index, op.low.data, strict=True)]
-    padded = [
-        (m, d)
-        for m, d, low, high in zip(moved, dims, op.low.data, op.high.data, strict=True)
-        if low != 0 or high != 0
-    ]
-    inner = pull.at(op.x, moved, shape, (*bounds, *padded))
-    direct = op.x in pull.buffers
-    if direct and op.value is None:
-        return inner
+def _dim_values(pull: Pull, op: DimValuesOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
+    values: Sequence[Expr] = op.values.data
     b = pull.builder
-    inside: SSAValue | None = None
-    for m, d in padded:
-        at = b.index(m, shape)
-        low = b.map("ge", at, b.index(ZERO, shape))
-        both = b.map("and", low, b.map("lt", at, b.index(d, shape)))
-        inside = both if inside is None else b.map("and", inside, both)
-    if inside is None:
-        return inner
-    dtype = spec(op.x).dtype
-    other = (
-        b.full(0, (1,) * len(shape), dtype) if op.value is None else pull.at(op.value, (), shape)
-    )
-    return b.map("where", inside, inner, other)
+    total = b.index(values[-1], shape)
+    for i, value in reversed(list(enumerate(values[:-1]))):
+        here = b.map("eq", b.index(index[0], shape), b.index(i, shape))
+        total = b.map("where", here, b.index(value, shape), total)
+    return total
 
 
 RULES: Mapping[type, Callable[..., SSAValue | tuple[SSAValue, ...]]] = {
-    pointwise.MapOp: _map,
-    pointwise.ConvertOp: _convert,
-    source.ConstantOp: _constant,
-    source.IotaOp: _iota,
-    source.DimValuesOp: _dim_values,
-    views.TransposeOp: _transpose,
-    views.ExpandOp: _expand,
-    views.SliceOp: _slice,
-    views.ReshapeOp: _reshape,
-    views.PadOp: _pad,
-    views.ConcatOp: _concat,
+    MapOp: _map,
+    ConvertOp: _convert,
+    BitcastOp: _bitcast,
+    ConstantOp: _constant,
+    IotaOp: _iota,
+    DimValuesOp: _dim_values,
+    TransposeOp: layouts.transpose,
+    ExpandOp: layouts.expand,
+    SliceOp: layouts.slice_,
+    ReshapeOp: layouts.reshape,
+    PadOp: layouts.pad,
+    ConcatOp: layouts.concat,
     lookups.GatherOp: lookup.gather,
     lookups.GatherElementsOp: lookup.gather_elements,
     lookups.GatherNdOp: lookup.gather_nd,

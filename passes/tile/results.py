@@ -14,7 +14,7 @@ from xdsl.ir import SSAValue
 from tapeout.ir.expr import ZERO, Expr
 from tapeout.ir.ops.views import PadOp, TransposeOp
 from tapeout.ir.tile.builder import TileBuilder
-from tapeout.ir.tile.ops import Bounds, lane
+from tapeout.ir.tile.ops import Bounds, buffer_of, lane
 from tapeout.ir.types import spec
 from tapeout.passes.tile.pull import Pull
 
@@ -31,7 +31,8 @@ def core_of(value: SSAValue) -> tuple[SSAValue, Mover, list[PadOp]]:
     def move(index: tuple[Expr, ...]) -> tuple[Expr, ...]:
         for op in reversed(chain):
             if isinstance(op, TransposeOp):
-                index = tuple(index[p] for p in op.perm.data)
+                perm: Sequence[int] = op.perm.data
+                index = tuple(index[p] for p in perm)
             else:
                 index = tuple(i + low for i, low in zip(index, op.low.data, strict=True))
         return index
@@ -43,6 +44,7 @@ class Results:
     """The results of a kernel whose strategy walks the index space of one root value."""
 
     def __init__(self, builder: TileBuilder, pull: Pull, returned: Sequence[SSAValue]) -> None:
+        """Split every result into its core and its moves."""
         self.builder, self.pull = builder, pull
         self.rows = [
             (*core_of(value), buffer)
@@ -58,48 +60,37 @@ class Results:
 
     def borders(self, width: int) -> None:
         """Zero the borders of padded results; call at the top level of the program."""
-        for core, _, pads, buffer in self.rows:
+        for _, _, pads, buffer in self.rows:
             if pads:
                 assert len(pads) == 1, "pads of pads are merged before"
-                _zero_border(self.builder, pads[0], buffer, spec(core).dtype, width)
+                _zero_border(self.builder, pads[0], buffer, width)
 
 
-def _zero_border(builder: TileBuilder, pad: PadOp, buffer: SSAValue, dtype: object, width: int) -> None:
+def _zero_border(builder: TileBuilder, pad: PadOp, buffer: SSAValue, width: int) -> None:
     dims = spec(pad.y).dims
     for axis, (low, high) in enumerate(zip(pad.low.data, pad.high.data, strict=True)):
         for lo, hi in ((ZERO, low), (dims[axis] - high, dims[axis])):
             if lo != hi:
-                _zero_slab(builder, buffer, dims, axis, lo, hi, width)
+                limits = [(ZERO, d) for d in dims]
+                limits[axis] = (lo, hi)
+                _zero(builder, buffer, limits, [], width)
 
 
-def _zero_slab(
+def _zero(
     builder: TileBuilder,
     buffer: SSAValue,
-    dims: Sequence[Expr],
-    axis: int,
-    lo: Expr,
-    hi: Expr,
+    limits: Sequence[tuple[Expr, Expr]],
+    index: Sequence[Expr],
     width: int,
 ) -> None:
-    """Zero ``lo <= index[axis] < hi`` over all other axes, vectors along the last one."""
-    from tapeout.ir.tile.ops import buffer_of
-
-    zero_type = buffer_of(buffer).dtype
-
-    def walk(index: list[Expr]) -> None:
-        here = len(index)
-        if here == len(dims) - 1:
-            start, end = (lo, hi) if here == axis else (ZERO, dims[here])
-            with builder.loop("z", start, end, width) as loop:
-                column = loop.iv + lane(1, width)
-                cut = ((end - start) % width) != 0
-                bounds = ((column, end),) if cut else ()
-                zero = builder.full(0, (1, width), zero_type)
-                builder.store(zero, buffer, [*index, column], bounds)
-            return
-        start, end = (lo, hi) if here == axis else (ZERO, dims[here])
-        kind = "parallel" if here == 0 else "serial"
-        with builder.loop("z", start, end, 1, kind=kind) as loop:
-            walk([*index, loop.iv])
-
-    walk([])
+    """Zero the box between ``limits``, of whose axes the first have an index already."""
+    lo, hi = limits[len(index)]
+    if len(index) < len(limits) - 1:
+        with builder.loop("z", lo, hi, 1, kind="serial" if index else "parallel") as loop:
+            _zero(builder, buffer, limits, [*index, loop.iv], width)
+        return
+    with builder.loop("z", lo, hi, width) as loop:
+        column = loop.iv + lane(1, width)
+        bounds = ((column, hi),) if ((hi - lo) % width) != 0 else ()
+        zero = builder.full(0, (1, width), buffer_of(buffer).dtype)
+        builder.store(zero, buffer, [*index, column], bounds)

@@ -23,7 +23,7 @@ from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
-from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, buffer_spec
+from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec
 from tapeout.passes.tile.product import row_blocks
 from tapeout.passes.tile.pull import NotPullable, Pull
 from tapeout.passes.tile.results import Results
@@ -81,7 +81,7 @@ class _Window:
     def build(self) -> Lowered:
         root, arguments = self.root, self.kernel.body.block.args
         inputs = [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)]
-        packs = {}
+        packs: dict[int, Pack] = {}
         if isinstance(root, ConvOp):
             assert isinstance(root.w, BlockArgument), "filters are constant operands"
             at = root.w.index
@@ -163,7 +163,12 @@ class _Window:
         """Per spatial axis, the axis and the input position of a tap."""
         root, n = self.root, len(self.taps)
         return [
-            (axis, at[axis] * root.strides.data[i] - root.pads.data[i] + tap[i] * root.dilations.data[i])
+            (
+                axis,
+                at[axis] * root.strides.data[i]
+                - root.pads.data[i]
+                + tap[i] * root.dilations.data[i],
+            )
             for i, axis in zip(range(n), self.spatial_axes, strict=True)
         ]
 
@@ -192,7 +197,9 @@ class _Window:
             return self.b.map("fma", x, w, total)
         fill = identity("max" if self.fn == "max" else "sum", self.dtype.numpy)
         x = self.b.load(self.pull.buffers[root.x], index, shape, inside, fill)
-        return self.b.map("max" if self.fn == "max" else "add", total, self.b.convert(x, self.dtype))
+        return self.b.map(
+            "max" if self.fn == "max" else "add", total, self.b.convert(x, self.dtype)
+        )
 
     def count(self, at: list[Expr]) -> Expr:
         """How many positions of a window lie inside the input."""
@@ -204,5 +211,3 @@ class _Window:
             high = minimum(k, ceildiv(self.source[axis] - first, d))
             total = total * maximum(0, high - low)
         return total
-
-

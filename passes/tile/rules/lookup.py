@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from xdsl.ir import SSAValue
@@ -34,7 +35,7 @@ def read(
 
 def gather(pull: Pull, op: GatherOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
     """Look a row up: an index tile, wrapped when negative and clamped, then a load through it."""
-    axis = op.axis.data % spec(op.x).rank
+    axis: int = op.axis.data % spec(op.x).rank
     places = spec(op.indices).rank
     where = pull.at(op.indices, index[axis : axis + places], shape, bounds)
     where = wrapped(pull.builder, where, spec(op.x).dims[axis])
@@ -46,7 +47,7 @@ def gather_elements(
     pull: Pull, op: GatherElementsOp, index: Index, shape: Shape, bounds: Pairs
 ) -> SSAValue:
     """Look one element up."""
-    axis = op.axis.data % spec(op.x).rank
+    axis: int = op.axis.data % spec(op.x).rank
     where = wrapped(pull.builder, pull.at(op.indices, index, shape, bounds), spec(op.x).dims[axis])
     moved = (*index[:axis], index_operand(0), *index[axis + 1 :])
     return read(pull, op.x, moved, shape, bounds, [where])
@@ -55,7 +56,8 @@ def gather_elements(
 def gather_nd(pull: Pull, op: GatherNdOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
     """Look an element of a slice up: one index tile for each axis that a place names."""
     dims, lead = spec(op.x).dims, spec(op.indices).rank - 1
-    batch, depth = op.batch_dims.data, int(spec(op.indices).dims[-1])
+    batch: int = op.batch_dims.data
+    depth = int(spec(op.indices).dims[-1])
     where = [
         wrapped(
             pull.builder,
@@ -71,8 +73,7 @@ def gather_nd(pull: Pull, op: GatherNdOp, index: Index, shape: Shape, bounds: Pa
 
 def folded(pull: Pull, op: PadOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
     """A pad that repeats ``x``: the index is folded back into it, so nothing is looked up."""
-    folds = {"edge": _edge, "reflect": _reflect, "wrap": lambda i, n: i % n}
-    fold = folds[op.mode.data]
+    fold = FOLDS[op.mode.data]
     moved = [
         i if low == 0 and high == 0 else fold(i - low, n)
         for i, n, low, high in zip(index, spec(op.x).dims, op.low.data, op.high.data, strict=True)
@@ -88,3 +89,15 @@ def _reflect(i: Expr, size: Expr) -> Expr:
     """Back and forth with a period of ``2 * (size - 1)``, at least 1."""
     around = i % maximum(2 * size - 2, 1)
     return minimum(around, 2 * size - 2 - around)
+
+
+def _wrap(i: Expr, size: Expr) -> Expr:
+    return i % size
+
+
+FOLDS: Mapping[str, Callable[[Expr, Expr], Expr]] = {
+    "edge": _edge,
+    "reflect": _reflect,
+    "wrap": _wrap,
+}
+"""By the mode of a pad: the place inside an axis of ``size`` that place ``i`` repeats."""

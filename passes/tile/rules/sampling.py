@@ -206,7 +206,7 @@ class _Line:
         here = Real(self.b, self.b.convert(number(self.b, place, shape), dtype))
         self.first = low + here * self.step
 
-    def loop(self, carried: Sequence[SSAValue]):  # noqa: ANN201
+    def loop(self, carried: Sequence[SSAValue]):
         """As often as the lane with most samples needs."""
         most = self.samples
         for axis, size in enumerate(tile_of(most).shape):

@@ -31,7 +31,8 @@ def better(b: TileBuilder, fn: str, new: SSAValue, old: SSAValue) -> SSAValue:
 def arg_reduce(pull: Pull, op: ArgReduceOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
     """One loop along the axis; the lanes of the result go side by side."""
     b, x = pull.builder, spec(op.x)
-    axis, dtype = op.axis.data % x.rank, accumulator(x.dtype)
+    axis: int = op.axis.data % x.rank
+    dtype = accumulator(x.dtype)
     fn, rest = op.fn.data, index[axis + 1 :] if op.keepdims.data else index[axis:]
     start = b.full(identity(fn, dtype.numpy), shape, dtype)
     # The first element is taken whatever it is: -1 says that none was.
