@@ -21,8 +21,11 @@ Scalar = Callable[[int], str]
 def full(regs: Registers, op: ops.FullOp) -> None:
     """The same constant in every vector."""
     t = carrier(tile_of(op.y).dtype)
-    text = f"v_splat_{t.name}({literal(op.value.data, t)})"
-    regs.define(op.y, [[text for _ in row] for row in regs.places(op.y)])
+    number = literal(op.value.data, t)
+    decimal = f" /* {op.value.data:g} */" if "0x" in number else ""
+    text = f"v_splat_{t.name}({number}{decimal})"
+    hint = "zero" if op.value.data == 0 else "constant"
+    regs.define(op.y, [[text for _ in row] for row in regs.places(op.y)], hint)
 
 
 def map_(regs: Registers, op: ops.MapOp) -> None:
@@ -37,7 +40,7 @@ def map_(regs: Registers, op: ops.MapOp) -> None:
             return functions.not_text(args[0], t, dtype is dtypes.boolean)
         return functions.map_text(fn, args, t, returns_bool)
 
-    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)])
+    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)], fn)
 
 
 def broadcast(regs: Registers, op: ops.BroadcastOp) -> None:
@@ -52,7 +55,8 @@ def convert(regs: Registers, op: ops.ConvertOp) -> None:
     def text(r: int, q: int) -> str:
         return _converted(regs.pick(op.x, r, q), source, to, saturate)
 
-    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)])
+    rows = [[text(r, q) for r, q in row] for row in regs.places(op.y)]
+    regs.define(op.y, rows, f"as_{to.name}")
 
 
 def _converted(text: str, source: DType, to: DType, saturate: bool) -> str:
@@ -78,7 +82,7 @@ def bitcast(regs: Registers, op: ops.BitcastOp) -> None:
             return f"to_f32_{to.name}((v_{raw})({x}))"
         return f"((v_{carrier(to).name})({x}))"
 
-    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)])
+    regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)], "bits")
 
 
 def reduce(regs: Registers, op: ops.ReduceOp) -> None:
@@ -90,12 +94,12 @@ def reduce(regs: Registers, op: ops.ReduceOp) -> None:
         return fold(lambda a, b: functions.combine_text(fn, a, b, t), texts)
 
     if op.axis.data == 0:
-        regs.define(op.y, [[combined(column) for column in zip(*rows, strict=True)]])
+        regs.define(op.y, [[combined(column) for column in zip(*rows, strict=True)]], fn)
     elif regs.is_column(op.x):
         regs.bind(op.y, rows)
     else:
         totals = [functions.horizontal_text(fn, combined(row), t) for row in rows]
-        regs.define(op.y, [[f"v_splat_{t.name}({total})"] for total in totals])
+        regs.define(op.y, [[f"v_splat_{t.name}({total})"] for total in totals], fn)
 
 
 def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
@@ -106,7 +110,7 @@ def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
     """
     t = carrier(tile_of(op.acc).dtype).name
     assert regs.is_column(op.a), "a CPU product takes one step of k at a time"
-    name = regs.fresh()
+    name = regs.fresh("dot")
     rows: list[list[str]] = []
     for r, row in enumerate(regs.places(op.y)):
         a = f"{name}_a{r}" if late is not None else regs.pick(op.a, r, 0)

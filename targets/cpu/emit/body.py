@@ -66,7 +66,7 @@ class Body:
 
     def loop(self, op: ops.ForOp) -> None:
         """A loop whose carried tiles are variables that every iteration assigns anew."""
-        carried = [self.regs.declare(v, self.regs.rows(v)) for v in op.carried]
+        carried = [self.regs.variables(v, self.regs.rows(v), "carried") for v in op.carried]
         for argument, rows in zip(op.body.block.args, carried, strict=True):
             self.regs.bind(argument, rows)
         names = self.memory.scalar_names(op.indices)
@@ -89,7 +89,7 @@ class Body:
             t = carrier(tile_of(value).dtype).name
             for reg, text in zip(_flat(rows), _flat(self.regs.rows(value)), strict=True):
                 if text in targets and text != reg:
-                    saved = self.regs.fresh()
+                    saved = self.regs.fresh("before")
                     self.out.line(f"const v_{t} {saved} = {text};")
                     pairs.append((reg, saved))
                 elif text != reg:

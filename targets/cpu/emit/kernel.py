@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+from xdsl.ir import Operation
 
 from tapeout.ir.expr import Expr, Symbol
 from tapeout.ir.tile import ops
+from tapeout.ir.tile.ops import buffer_of
 from tapeout.ir.tile.types import BufferType
 from tapeout.ir.types import ExprsAttr
 from tapeout.targets.cpu.device import Device
@@ -47,19 +50,33 @@ class _File:
     def print(self) -> KernelText:
         parts = segments(self.program)
         functions = [line for i, part in enumerate(parts) for line in (*self.part(i, part), "")]
-        head = [f"/* {self.program.title.data} */", '#include "model.h"', ""]
+        head = [*self.header(), '#include "model.h"', ""]
         text = "\n".join([*head, *functions, *self.entry(parts), ""])
         return KernelText(self.name, text, self.places.scratch())
+
+    def header(self) -> Iterator[str]:
+        """A comment that says what the kernel computes, and on what."""
+        yield f"/* {self.program.title.data}"
+        yield " *"
+        for position, value in enumerate(self.places.arguments):
+            buffer, name = buffer_of(value), self.places.pointers[value]
+            dims = ", ".join(map(str, buffer.dims))
+            way = "read" if position < self.places.inputs else "written"
+            yield f" * {name}: {buffer.dtype} [{dims}], {way}"
+        yield " */"
 
     def entry(self, parts: Sequence[Segment]) -> Iterator[str]:
         """The function that hands the parts to the thread pool, one after the other."""
         yield f"void RT_NAME({self.name})(rt_session *s, void *const *b)"
         yield "{"
-        yield from self.dims()
+        yield from self.dims([self.program])
         yield "  to_call call = {s, b};"
         for i, part in enumerate(parts):
             tasks = c_expr(part.tasks, self.names)
-            yield f"  to_run(s, {self.name}_part{i}, &call, {tasks}, {self.work()});"
+            yield (
+                f"  to_run(s, {self.name}_part{i}, &call, "
+                f"{tasks} /* tasks */, {self.work()} /* operations */);"
+            )
         yield "}"
 
     def work(self) -> str:
@@ -68,13 +85,13 @@ class _File:
         known = {s.name for s in value.symbols()} <= set(self.slots)
         return c_expr(value, self.names) if known else "INT64_MAX"
 
-    def dims(self) -> Iterator[str]:
-        """Declarations of the dimensions that occur in the program."""
-        used = {s.name for s in _symbols(self.program)} & self.slots.keys()
-        for name in sorted(used):
+    def dims(self, used: Iterable[Operation]) -> Iterator[str]:
+        """Declarations of the dimensions that occur in operators."""
+        names = sorted({s.name for op in used for s in _symbols(op)} & self.slots.keys())
+        for name in names:
             yield f"  const i64 {dim_name(name)} = s->dims[{self.slots[name]}];"
-        for name in sorted(used):
-            yield f"  (void){dim_name(name)};"
+        if names:
+            yield f"  {', '.join(f'(void){dim_name(name)}' for name in names)};"
 
     def part(self, number: int, segment: Segment) -> Iterator[str]:
         """The task function of a segment."""
@@ -83,7 +100,7 @@ class _File:
         yield "  rt_session *const s = ((to_call *)p)->session;"
         yield "  void *const *const b = ((to_call *)p)->buffers;"
         yield "  (void)s, (void)thread;"
-        yield from self.dims()
+        yield from self.dims(segment.body)
         for line in self.places.declarations(segment.used, self.names):
             yield "  " + line
         yield from self.statements(segment)
@@ -123,12 +140,12 @@ class _File:
             )
 
 
-def _symbols(program: ops.ProgramOp) -> set[Symbol]:
-    """Every symbol in the expressions and buffer types of a program."""
+def _symbols(op: Operation) -> set[Symbol]:
+    """Every symbol in the expressions and buffer types of an operator and those inside of it."""
     found: set[Symbol] = set()
-    for op in program.walk():
-        exprs = [e for a in op.properties.values() if isinstance(a, ExprsAttr) for e in a.data]
-        for value in (*op.operands, *op.results):
+    for inner in op.walk():
+        exprs = [e for a in inner.properties.values() if isinstance(a, ExprsAttr) for e in a.data]
+        for value in (*inner.operands, *inner.results):
             if isinstance(value.type, BufferType):
                 exprs.extend(value.type.data.dims)
         found.update(s for e in exprs for s in e.symbols())

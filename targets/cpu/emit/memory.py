@@ -32,7 +32,7 @@ class Memory:
             self._late[op.y] = op
             return
         rows = [[self._vector(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
-        self.regs.define(op.y, rows)
+        self.regs.define(op.y, rows, self.pointers[op.buffer])
 
     def _vector(self, op: ops.LoadOp, r: int, q: int) -> str:
         at, fill = self._access(op, op.y, r, q), float(op.fill.data)
@@ -59,7 +59,7 @@ class Memory:
     def index(self, op: ops.IndexOp) -> None:
         """The value of an expression at each lane."""
         rows = [[self._index(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
-        self.regs.define(op.y, rows)
+        self.regs.define(op.y, rows, "at")
 
     def _index(self, op: ops.IndexOp, r: int, q: int) -> str:
         lanes = self.regs.lanes

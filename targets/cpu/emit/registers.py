@@ -28,10 +28,10 @@ class Registers:
     _count: int = 0
     _rows: dict[SSAValue, Rows] = field(default_factory=dict[SSAValue, Rows])
 
-    def fresh(self) -> str:
-        """A name that no tile has yet."""
+    def fresh(self, hint: str) -> str:
+        """A name that no tile has yet; ``hint`` says what it holds."""
         self._count += 1
-        return f"t{self._count}"
+        return f"{hint}_{self._count}"
 
     def rows(self, value: SSAValue) -> Rows:
         """The variables of a tile."""
@@ -41,17 +41,25 @@ class Registers:
         """A tile that variables hold already."""
         self._rows[value] = rows
 
-    def define(self, value: SSAValue, rows: Rows) -> None:
-        """New variables for a tile, with these values."""
-        self.bind(value, self.declare(value, rows, "const "))
+    def define(self, value: SSAValue, rows: Rows, hint: str) -> None:
+        """New constants for a tile, with these values; what is equal is one constant."""
+        t, name = carrier(tile_of(value).dtype).name, self.fresh(hint)
+        texts = dict.fromkeys(text for row in rows for text in row)
+        named: dict[str, str] = {}
+        for r, row in enumerate(rows):
+            for q, text in enumerate(row):
+                if text not in named:
+                    named[text] = f"{name}_{r}_{q}" if len(texts) > 1 else name
+                    self.out.line(f"const v_{t} {named[text]} = {text};")
+        self.bind(value, [[named[text] for text in row] for row in rows])
 
-    def declare(self, value: SSAValue, rows: Rows, qualifier: str = "") -> Rows:
-        """New variables of the type of a tile; returns their names."""
-        t, name = carrier(tile_of(value).dtype).name, self.fresh()
+    def variables(self, value: SSAValue, rows: Rows, hint: str) -> Rows:
+        """New variables of the type of a tile, which begin with these values."""
+        t, name = carrier(tile_of(value).dtype).name, self.fresh(hint)
         names = [[f"{name}_{r}_{q}" for q in range(len(row))] for r, row in enumerate(rows)]
         for row, texts in zip(names, rows, strict=True):
             for reg, text in zip(row, texts, strict=True):
-                self.out.line(f"{qualifier}v_{t} {reg} = {text};")
+                self.out.line(f"v_{t} {reg} = {text};")
         return names
 
     def shape(self, value: SSAValue) -> tuple[int, int]:

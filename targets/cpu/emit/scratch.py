@@ -74,11 +74,11 @@ class Places:
                 source = f"b[{position}]"
                 if value in self.per_thread:
                     size = c_factor(_aligned_bytes(value), names)
-                    source = f"(void *)((char *)b[{position}] + thread * {size})"
+                    source = f"(void *)((char *)b[{position}] + thread * {size} /* bytes */)"
                 yield f"{const}{self._declared(value)} = {source};"
         for value, offset in self.fixed.items():
             if value in used:
-                source = f"(void *)((char *)rt_scratch(s, thread) + {offset})"
+                source = f"(void *)((char *)rt_scratch(s, thread) + {offset} /* bytes */)"
                 yield f"{self._declared(value)} = {source};"
 
     def _declared(self, value: SSAValue) -> str:
