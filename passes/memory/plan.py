@@ -94,9 +94,7 @@ class _Planner:
         block = self.entry.body.block
         for i, value in enumerate(block.args):
             self.buffers[value] = Buffer("input", i, spec(value).bytes)
-        outputs = [
-            Buffer("output", i, spec(v).bytes) for i, v in enumerate(self.entry.returned)
-        ]
+        outputs = [Buffer("output", i, spec(v).bytes) for i, v in enumerate(self.entry.returned)]
         self.block(block, self.entry.returned, outputs)
         self.plan.late = share_slots(self.late_buffers)
         return self.plan
@@ -320,9 +318,7 @@ class _Planner:
         carried = len(op.carried)
         counter, going, *arguments = block.args
         following, *rest = last.values
-        stays = [
-            self.origin(v) is a for v, a in zip(rest[:carried], arguments, strict=True)
-        ]
+        stays = [self.origin(v) is a for v, a in zip(rest[:carried], arguments, strict=True)]
         pairs = [
             None if s else self.pair(v, a)
             for s, v, a in zip(stays, op.carried, arguments, strict=True)
@@ -350,9 +346,7 @@ class _Planner:
             life.last = max(life.last, self.now)
         swaps = tuple(p for p in pairs if p is not None)
         self.add(
-            LoopStep(
-                number, trips, condition, numbered, judged, body, next_condition, swaps, count
-            )
+            LoopStep(number, trips, condition, numbered, judged, body, next_condition, swaps, count)
         )
         if isinstance(count, Symbol):
             self.bound.add(count.name)

@@ -16,8 +16,12 @@ from pathlib import Path
 
 
 def run(
-    first: int, seconds: float, devices: tuple[str, ...], most: int | None = None,
-    flow: bool = False, verbose: bool = False,
+    first: int,
+    seconds: float,
+    devices: tuple[str, ...],
+    most: int | None = None,
+    flow: bool = False,
+    verbose: bool = False,
 ) -> tuple[int, list[str]]:
     """Check graphs from seed ``first`` on for a time; the number done, and what went wrong."""
     from random_graphs import FLOW, MOVES, check, draw

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from xdsl.builder import Builder
@@ -26,6 +26,7 @@ from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.types import Spec, TensorType, spec
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 Move = Callable[["Draw"], "SSAValue | None"]
 """Adds operators and returns their result; None when nothing in the pool fits."""
 
@@ -70,7 +71,7 @@ class Draw(Emit):
 
     # Choices
 
-    def pick(self, choices: Sequence[Any]) -> Any:
+    def pick(self, choices: Sequence[T]) -> T:
         """One of several."""
         return choices[int(self.random.integers(len(choices)))]
 
@@ -165,9 +166,7 @@ def _dim(random: np.random.Generator, rank: int) -> Expr:
     return as_expr(int(random.choice([s for s in SIZES if s <= most])))
 
 
-def _arrays(
-    entry: EntryOp, sizes: dict[str, int], random: np.random.Generator
-) -> dict[str, Array]:
+def _arrays(entry: EntryOp, sizes: dict[str, int], random: np.random.Generator) -> dict[str, Array]:
     made: dict[str, Array] = {}
     for name, value in zip(entry.inputs.data, entry.body.block.args, strict=True):
         t = spec(value)

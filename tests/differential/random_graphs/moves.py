@@ -191,7 +191,9 @@ def concat(d: Draw) -> SSAValue | None:
 
     def fits(s: Spec) -> bool:
         others = (i for i in range(t.rank) if i != axis)
-        return s.dtype is t.dtype and s.rank == t.rank and all(s.dims[i] == t.dims[i] for i in others)
+        return (
+            s.dtype is t.dtype and s.rank == t.rank and all(s.dims[i] == t.dims[i] for i in others)
+        )
 
     xs = [x, d.value(fits) or x, *([x] if d.chance(0.3) else [])]
     return d.exactly(d.op(ConcatOp, tuple(xs), axis=axis), *xs)
