@@ -1,6 +1,6 @@
 """Element types: their codes in the C ABI, and numpy's types for them.
 
-numpy has no bfloat16 and no 8-bit floats. They are ``ml_dtypes``' when that can be imported, else
+numpy has no bfloat16 and no floats or integers narrower than a byte, nor 8-bit floats. They are ``ml_dtypes``' when that can be imported, else
 ``uint16`` and ``uint8`` holding the bits; both are accepted as inputs.
 """
 
@@ -33,6 +33,11 @@ FOREIGN = {
     "f8e5m2": "float8_e5m2",
     "f8e5m2fnuz": "float8_e5m2fnuz",
     "f8e8m0": "float8_e8m0fnu",
+    "i4": "int4",
+    "u4": "uint4",
+    "i2": "int2",
+    "u2": "uint2",
+    "f4e2m1": "float4_e2m1fn",
 }
 
 

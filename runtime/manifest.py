@@ -16,8 +16,12 @@ WEIGHTS = "weights.bin"
 DTYPES = (
     *("f32", "f64", "f16", "bf16", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool"),
     *("f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f8e8m0"),
+    *("i4", "u4", "i2", "u2", "f4e2m1"),
 )
-"""Element types, in the order of ``tapeout_dtype`` in ``c/tapeout.h``, which counts from 1."""
+"""Element types, in the order of ``tapeout_dtype`` in ``c/tapeout.h``, which counts from 1.
+
+The last row's are narrower than a byte and lie one to a byte.
+"""
 
 Size = int | str
 """A fixed size, or an expression of symbols in Python's syntax: ``"2*S + 1"``."""

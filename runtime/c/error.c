@@ -37,6 +37,7 @@ static const struct {
     {1, "i8"},         {2, "i16"},       {4, "i32"},        {8, "i64"},    {1, "u8"},
     {2, "u16"},        {4, "u32"},       {8, "u64"},        {1, "bool"},   {1, "f8e4m3fn"},
     {1, "f8e4m3fnuz"}, {1, "f8e5m2"},    {1, "f8e5m2fnuz"}, {1, "f8e8m0"},
+    {1, "i4"},         {1, "u4"},        {1, "i2"},         {1, "u2"},     {1, "f4e2m1"},
 };
 
 static int known(int32_t dtype)

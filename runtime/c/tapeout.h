@@ -36,7 +36,12 @@ typedef enum tapeout_dtype {
     TAPEOUT_F8E4M3FNUZ,
     TAPEOUT_F8E5M2,
     TAPEOUT_F8E5M2FNUZ,
-    TAPEOUT_F8E8M0
+    TAPEOUT_F8E8M0,
+    TAPEOUT_I4, /* narrower than a byte: one to a byte, in its low bits */
+    TAPEOUT_U4,
+    TAPEOUT_I2,
+    TAPEOUT_U2,
+    TAPEOUT_F4E2M1
 } tapeout_dtype;
 
 typedef struct tapeout_tensor {

@@ -63,7 +63,9 @@ def _converted(text: str, source: DType, to: DType, saturate: bool) -> str:
     a, b = carrier(source), carrier(to)
     if to is dtypes.boolean:
         return f"v_bool_{a.name}(v_ne_{a.name}({text}, v_zero_{a.name}()))"
-    wide = functions.convert_text(text, a, b, saturate)
+    if saturate and to.is_integer and a is not b:
+        text, a = functions.clamp_text(text, a, to)
+    wide = functions.convert_text(text, a, b)
     if b is to:
         return wide
     return f"v_round_to_{to.name}{'_sat' if saturate else ''}({wide})"

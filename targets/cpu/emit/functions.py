@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from tapeout.ir import dtypes
 from tapeout.ir.dtypes import DType
 
 INFIX: Mapping[str, str] = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
@@ -49,7 +50,31 @@ def horizontal_text(fn: str, a: str, dtype: DType) -> str:
     return f"v_h{fn}_{dtype.name}({a})"
 
 
-def convert_text(a: str, source: DType, to: DType, saturate: bool) -> str:
+def clamp_text(a: str, source: DType, to: DType) -> tuple[str, DType]:
+    """A vector limited to the range of an integer type, in a type that holds both exactly.
+
+    The ends of 64-bit types are no floats: the largest below stands for the upper one.
+    """
+    low, high = (-(1 << to.bits - 1), (1 << to.bits - 1) - 1)
+    low, high = (low, high) if to.kind == "int" else (0, (1 << to.bits) - 1)
+    hub = dtypes.f64 if source.is_float else dtypes.i64
+    if source is dtypes.f32 and to.bits <= 16:
+        hub = dtypes.f32
+    if source is dtypes.u64:
+        # Too large for the signed hub is too large for every type but its own.
+        a = f"v_min_u64({a}, v_splat_u64({min(high, (1 << 63) - 1)}))"
+    a = convert_text(a, source, hub)
+    if hub.is_float:
+        top = float(high) if to.bits < 64 else float(high - (1 << to.bits - 54))
+        low_text, high_text = f"{low}.0", f"{top:.1f}"
+    else:
+        low_text = "INT64_MIN" if to.bits == 64 and low else str(low)
+        high_text = str(min(high, (1 << 63) - 1))
+    t = hub.name
+    return f"v_max_{t}(v_min_{t}({a}, v_splat_{t}({high_text})), v_splat_{t}({low_text}))", hub
+
+
+def convert_text(a: str, source: DType, to: DType) -> str:
     """A vector in another carrier type."""
     if to is source:
         return a

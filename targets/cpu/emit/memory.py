@@ -36,9 +36,13 @@ class Memory:
 
     def _vector(self, op: ops.LoadOp, r: int, q: int) -> str:
         at, fill = self._access(op, op.y, r, q), float(op.fill.data)
+        dtype = tile_of(op.y).dtype
         if self.regs.is_column(op.y) or (at.column is None and not at.tiles):
-            return f"v_splat_{carrier(tile_of(op.y).dtype).name}({access.load_scalar(at, fill)})"
-        return access.load_vector(at, fill)
+            text = f"v_splat_{carrier(dtype).name}({access.load_scalar(at, fill)})"
+        else:
+            text = access.load_vector(at, fill)
+        # The upper bits of a byte that holds a narrower integer are anything.
+        return f"v_round_to_{dtype.name}({text})" if dtype.bits < 8 and not dtype.is_float else text
 
     def late(self, value: SSAValue) -> Scalar | None:
         """The scalars of a tile whose load was put off; None when it lies in registers."""

@@ -23,6 +23,7 @@ MODEL_H = """\
 #include "vint.h"
 #include "cvt.h"
 #include "half.h"
+#include "small.h"
 #include "libm.h"
 #include "support.h"
 
