@@ -12,6 +12,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr, as_symbol
+from tapeout.ir.guards import Guard, op_guards, unmet
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp, as_tuple, bind
 from tapeout.ir.ops.source import BindDimsOp, WeightOp
@@ -24,7 +25,8 @@ Array = np.ndarray[Any, Any]
 def evaluate(module: Module, inputs: Mapping[str, Array], entry: str = "main") -> dict[str, Array]:
     """Outputs by name of one entry for inputs by name.
 
-    Raises CompileError E0208 when an input's shape does not fit its type.
+    Raises CompileError E0208 when an input's shape does not fit its type, or the sizes are not
+    what an operator relies on (:mod:`tapeout.ir.guards`).
     """
     op = next(e for e in module.entries() if e.sym_name.data == entry)
     run = Evaluator(module)
@@ -42,6 +44,8 @@ class Evaluator:
         self.symbols: dict[str, int] = {}
         self.values: dict[SSAValue, Array] = {}
         self.kernels = module.kernels()
+        # Guards of the operators that ran: a loop's body runs many times.
+        self.guards: dict[Operation, tuple[Guard, ...]] = {}
 
     def bind_inputs(self, entry: EntryOp, arrays: Sequence[Array]) -> None:
         """Solve the symbols of bare-symbol dimensions, then check every dimension."""
@@ -69,6 +73,7 @@ class Evaluator:
         """Run a block; returns the values of its terminator."""
         self.values.update(zip(block.args, arguments, strict=True))
         for op in block.ops:
+            self.check(op)
             if isinstance(op, ReturnOp):
                 return [self.values[v] for v in op.values]
             results = self.run(op)
@@ -78,6 +83,14 @@ class Evaluator:
                 self.bind_shape(op.name, want, array.shape)
                 assert array.dtype == want.dtype.numpy, f"{op.name}: {array.dtype} for {want}"
         raise AssertionError("a block ends in nn.return")
+
+    def check(self, op: Operation) -> None:
+        """E0208 when the sizes are not what an operator relies on."""
+        if op not in self.guards:
+            self.guards[op] = op_guards(op)
+        for each in self.guards[op]:
+            if not each.holds(self.symbols):
+                raise unmet(each, self.symbols)
 
     def run(self, op: Operation) -> Sequence[Array]:
         """Run one operator on the current values."""
@@ -91,7 +104,7 @@ class Evaluator:
         if isinstance(op, CallOp):
             kernel = self.kernels[op.callee.data]
             inner = Evaluator(self.module)
-            inner.symbols = dict(self.symbols)
+            inner.symbols, inner.guards = dict(self.symbols), self.guards
             return inner.block(kernel.body.block, [self.values[a] for a in op.args])
         if isinstance(op, IfOp):
             region = op.then if bool(self.values[op.condition]) else op.otherwise

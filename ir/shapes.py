@@ -1,18 +1,22 @@
-"""Shape rules that several operators share, with the errors they give."""
+"""Shape rules that several operators share, with the errors they give.
+
+Each rule refuses what can never go together, and assumes the rest (:mod:`tapeout.ir.assumptions`):
+no operator compares sizes in any other way.
+"""
 
 from collections.abc import Sequence
 
+from tapeout.ir.assumptions import may_be_at_least, may_equal
 from tapeout.ir.dtypes import DType
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import ONE, Expr, is_at_least
+from tapeout.ir.expr import ONE, Expr, as_symbol, bounds, is_at_least, minimum
 from tapeout.ir.types import Spec
 
 
 def broadcast(*shapes: Sequence[Expr]) -> tuple[Expr, ...]:
     """Numpy's broadcast of symbolic shapes; E0201 when two sizes can never agree.
 
-    A symbol against another size is taken to equal it: the run-time guard of the symbol holds
-    it to that.
+    A symbol against another size is assumed to equal it: a 1 of the run is not repeated.
     """
     rank = max(map(len, shapes), default=0)
     padded = [(ONE,) * (rank - len(s)) + tuple(s) for s in shapes]
@@ -21,15 +25,22 @@ def broadcast(*shapes: Sequence[Expr]) -> tuple[Expr, ...]:
 
 def _common(sizes: Sequence[Expr], shapes: Sequence[Sequence[Expr]]) -> Expr:
     wide = list(dict.fromkeys(s for s in sizes if s != 1))
-    fixed = [s for s in wide if s.constant is not None]
-    if len(fixed) > 1 or (len(wide) > 1 and never_equal(wide[0], wide[1])):
+    chosen = next((s for s in wide if s.constant is not None), wide[0] if wide else ONE)
+    if not all(may_equal(s, chosen, _repeat_fix(s, chosen)) for s in wide):
         raise CompileError(
             "E0201",
             "shapes do not broadcast",
             [("shapes", " and ".join(shape_text(s) for s in shapes))],
             "make the sizes equal, or 1 where one operand is to be repeated",
         )
-    return (fixed or wide or [ONE])[0]
+    return chosen
+
+
+def _repeat_fix(a: Expr, b: Expr) -> str:
+    """What to do who wants an operand repeated along an axis that is compiled as equal."""
+    names = list(dict.fromkeys(str(s) for e in (a, b) for s in e.symbols() if as_symbol(e)))
+    ones = " or ".join(f"--dim {name}=1" for name in names)
+    return f"give equal sizes; to repeat an operand of size 1, compile with {ones}" if ones else ""
 
 
 def never_equal(a: Expr, b: Expr) -> bool:
@@ -78,15 +89,36 @@ def check_rank(op: str, name: str, value: Spec, rank: int) -> None:
 
 def check_dims(op: str, name: str, have: Sequence[Expr], want: Sequence[Expr]) -> None:
     """E0209 when two shapes can never be the same."""
-    if len(have) != len(want) or any(map(never_equal, have, want)):
+    if len(have) != len(want) or not all(map(may_equal, have, want)):
         raise misfit(op, (name, have), ("expected", want))
 
 
 def check_broadcasts_to(op: str, name: str, have: Sequence[Expr], want: Sequence[Expr]) -> None:
     """E0209 when ``have`` cannot be repeated to ``want`` without widening it."""
-    tail = want[len(want) - len(have) :] if len(have) <= len(want) else None
-    if tail is None or any(a != 1 and never_equal(a, b) for a, b in zip(have, tail, strict=True)):
+    if not broadcasts_to(have, want):
         raise misfit(op, (name, have), ("expected", want))
+
+
+def broadcasts_to(have: Sequence[Expr], want: Sequence[Expr]) -> bool:
+    """Whether one shape can be repeated to another; sizes other than 1 are assumed equal."""
+    if len(have) > len(want):
+        return False
+    tail = want[len(want) - len(have) :]
+    pairs = [(a, b) for a, b in zip(have, tail, strict=True) if a != 1]
+    return all(may_equal(a, b, _repeat_fix(a, b)) for a, b in pairs)
+
+
+def check_filled(op: str, name: str, dims: Sequence[Expr], readers: Expr = ONE) -> None:
+    """E0209 when an axis is empty that ``readers`` elements of a result are read from."""
+    for dim in dims:
+        if bounds(dim)[0] in (None, 0) and not may_be_at_least(dim, minimum(1, readers)):
+            raise misfit(op, (name, dims), fix=f"{name} has no empty axis")
+
+
+def check_inside(op: str, name: str, have: Sequence[Expr], room: Sequence[Expr]) -> None:
+    """E0209 when ``have`` is larger than ``room`` along an axis."""
+    if not all(map(may_be_at_least, room, have)):
+        raise misfit(op, (name, have), ("at most", room))
 
 
 def check_float(op: str, *values: Spec) -> None:

@@ -15,6 +15,7 @@ from xdsl.irdl import (
     result_def,
 )
 
+from tapeout.ir.assumptions import may_divide
 from tapeout.ir.build import Emit
 from tapeout.ir.dtypes import boolean, i64
 from tapeout.ir.errors import CompileError
@@ -29,7 +30,6 @@ from tapeout.ir.shapes import (
     check_rank,
     check_same_dtype,
     misfit,
-    never_equal,
 )
 from tapeout.ir.types import ExprsAttr, FlagAttr, FloatAttr, IntAttr, Spec, TensorType, spec
 
@@ -82,7 +82,7 @@ class AttentionOp(NNOp):
         _, groups, keys, _ = k.dims
         check_dims("attention", "k", k.dims, (batch, groups, keys, depth))
         check_dims("attention", "v", v.dims[:3], (batch, groups, keys))
-        if never_equal(heads % groups, ZERO):
+        if not may_divide(heads, groups):
             raise misfit("attention", ("q", q.dims), ("k", k.dims), fix="key heads divide heads")
         if mask is not None:
             if mask.dtype is not boolean:

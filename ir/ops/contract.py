@@ -5,11 +5,12 @@ import math
 import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def
 
+from tapeout.ir.assumptions import may_equal
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr
 from tapeout.ir.numeric import wide, window_taps
 from tapeout.ir.op import Array, NNOp
-from tapeout.ir.shapes import broadcast, check_same_dtype, never_equal, shape_text
+from tapeout.ir.shapes import broadcast, check_dims, check_same_dtype, shape_text
 from tapeout.ir.types import FlagAttr, IntAttr, IntsAttr, Spec, TensorType
 
 
@@ -33,7 +34,7 @@ class MatmulOp(NNOp):
         check_same_dtype("matmul", a, b)
         assert min(a.rank, b.rank) >= 2, "importers lift vectors to matrices"
         k, n = reversed(b.dims[-2:]) if transpose_b else b.dims[-2:]
-        if never_equal(a.dims[-1], k):
+        if not may_equal(a.dims[-1], k):
             raise CompileError(
                 "E0206",
                 "matmul: the inner sizes differ",
@@ -60,7 +61,7 @@ class ConvOp(NNOp):
     ``x [N, C, *S]`` or, with ``channels_last``, ``[N, *S, C]``; ``w [O, C/groups, *K]``; ``bias
     [O]``. ``pads`` are all low sides, then all high sides. Output size per axis:
     ``(s + low + high - dilation*(k-1) - 1) // stride + 1``. Cost: ``2*C/groups*prod(K)`` per
-    output element. Errors: E0203, E0207 for channels and groups that do not fit.
+    output element. Errors: E0203, E0207 for channels and groups that do not fit, E0209.
     """
 
     name = "nn.conv"
@@ -94,7 +95,7 @@ class ConvOp(NNOp):
         if (
             not fits
             or groups < 1
-            or never_equal(w.dims[1] * groups, channels)
+            or not may_equal(w.dims[1] * groups, channels)
             or w.dims[0] % groups != 0
         ):
             raise CompileError(
@@ -103,6 +104,8 @@ class ConvOp(NNOp):
                 [("x", shape_text(x.dims)), ("w", shape_text(w.dims)), ("groups", groups)],
                 "w is [O, C / groups, *K] and groups divides O",
             )
+        if bias is not None:
+            check_dims("conv", "bias", bias.dims, w.dims[:1])
         spatial = x.dims[1:-1] if channels_last else x.dims[2:]
         sizes = [
             (s + pads[i] + pads[n + i] - dilations[i] * (w.dims[2 + i] - 1) - 1) // strides[i] + 1

@@ -7,6 +7,7 @@ from xdsl.builder import Builder
 from xdsl.ir import SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def
 
+from tapeout.ir.assumptions import may_divide, may_equal
 from tapeout.ir.build import Emit
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import ZERO, Expr
@@ -14,7 +15,7 @@ from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.ops.contract import ConvOp
 from tapeout.ir.ops.views import PadOp, SliceOp
-from tapeout.ir.shapes import check_float, check_same_dtype, never_equal, shape_text
+from tapeout.ir.shapes import check_dims, check_float, check_same_dtype, shape_text
 from tapeout.ir.types import IntAttr, IntsAttr, Spec, TensorType, spec
 
 
@@ -26,7 +27,7 @@ class ConvTransposeOp(NNOp):
     high sides) are cut off the result, ``output_padding`` is added to its high side: size per
     axis ``stride*(s-1) + dilation*(k-1) + 1 + output_padding - low - high``. Narrow floats
     accumulate in f32. Cost: ``2*O/groups*prod(K)`` per element of ``x``.
-    Errors: E0203, E0207, E0210.
+    Errors: E0203, E0207, E0209, E0210.
     """
 
     name = "nn.conv_transpose"
@@ -59,13 +60,16 @@ class ConvTransposeOp(NNOp):
         assert len(pads) == 2 * n, "one pad per side of a spatial axis"
         assert len(dilations) == len(output_padding) == n, "one entry per spatial axis"
         ranks_fit = x.rank == w.rank == n + 2 and groups > 0
-        if not ranks_fit or never_equal(w.dims[0], x.dims[1]) or x.dims[1] % groups != 0:
+        fits = ranks_fit and may_equal(w.dims[0], x.dims[1]) and may_divide(x.dims[1], groups)
+        if not fits:
             raise CompileError(
                 "E0207",
                 "conv_transpose: channels, groups or ranks do not fit",
                 [("x", shape_text(x.dims)), ("w", shape_text(w.dims)), ("groups", groups)],
                 "w is [C, O / groups, *K] and groups divides C",
             )
+        if bias is not None:
+            check_dims("conv_transpose", "bias", bias.dims, (w.dims[1] * groups,))
         sizes = [
             (x.dims[2 + i] - 1) * strides[i]
             + (w.dims[2 + i] - 1) * dilations[i]

@@ -10,12 +10,13 @@ from xdsl.irdl import (
     result_def,
 )
 
+from tapeout.ir.assumptions import may_divide
 from tapeout.ir.expr import Expr
 from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.ops.contract import ConvOp
 from tapeout.ir.sampling import sample
-from tapeout.ir.shapes import check_dims, check_float, check_rank, check_same_dtype
+from tapeout.ir.shapes import check_dims, check_float, check_rank, check_same_dtype, misfit
 from tapeout.ir.types import IntAttr, IntsAttr, Spec, TensorType
 
 
@@ -72,6 +73,8 @@ class DeformConvOp(NNOp):
             groups=groups,
             channels_last=False,
         )
+        if not may_divide(x.dims[1], offset_groups):
+            raise misfit("deform_conv", ("x", x.dims), fix="offset groups divide the channels")
         places = w.dims[2] * w.dims[3] * offset_groups
         want = (x.dims[0], places * 2, *y.dims[2:])
         check_dims("deform_conv", "offset", offset.dims, want)

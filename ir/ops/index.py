@@ -15,7 +15,9 @@ from tapeout.ir.scalars import COMBINERS
 from tapeout.ir.shapes import (
     check_axis,
     check_dims,
+    check_filled,
     check_index,
+    check_inside,
     check_rank,
     check_same_dtype,
     misfit,
@@ -31,7 +33,7 @@ SCATTERS = ("none", "sum", "prod", "max", "min")
 class GatherOp(NNOp):
     """``y[*a, *i, *b] = x[*a, indices[*i], *b]``, where ``*a`` are the axes before ``axis``.
 
-    Errors: E0202, E0210. Out-of-range indices: see the module.
+    Errors: E0202, E0209, E0210. Out-of-range indices: see the module.
     """
 
     name = "nn.gather"
@@ -44,7 +46,10 @@ class GatherOp(NNOp):
     def infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
         """The axis is replaced by the axes of ``indices``."""
         check_index("gather", indices)
-        return x.with_dims(replaced(x.dims, check_axis(axis, x.rank, "gather"), *indices.dims))
+        place = check_axis(axis, x.rank, "gather")
+        y = x.with_dims(replaced(x.dims, place, *indices.dims))
+        check_filled("gather", "x", x.dims[place : place + 1], y.size)
+        return y
 
     @staticmethod
     def reference(x: Array, indices: Array, *, axis: int) -> Array:
@@ -70,8 +75,9 @@ class GatherElementsOp(NNOp):
     def infer(x: Spec, indices: Spec, *, axis: int) -> Spec:
         """The shape of ``indices``."""
         check_index("gather_elements", indices)
-        check_axis(axis, x.rank, "gather_elements")
+        place = check_axis(axis, x.rank, "gather_elements")
         check_rank("gather_elements", "indices", indices, x.rank)
+        _check_own_places("gather_elements", x, indices, place)
         return x.with_dims(indices.dims)
 
     @staticmethod
@@ -100,7 +106,9 @@ class GatherNdOp(NNOp):
         check_index("gather_nd", indices)
         depth = _place_depth("gather_nd", x, indices, batch_dims)
         check_dims("gather_nd", "indices", indices.dims[:batch_dims], x.dims[:batch_dims])
-        return x.with_dims((*indices.dims[:-1], *x.dims[batch_dims + depth :]))
+        y = x.with_dims((*indices.dims[:-1], *x.dims[batch_dims + depth :]))
+        check_filled("gather_nd", "x", x.dims[batch_dims : batch_dims + depth], y.size)
+        return y
 
     @staticmethod
     def reference(x: Array, indices: Array, *, batch_dims: int) -> Array:
@@ -132,8 +140,9 @@ class ScatterElementsOp(NNOp):
         assert fn in SCATTERS, f"no scatter {fn!r}"
         check_index("scatter_elements", indices)
         check_same_dtype("scatter_elements", x, updates)
-        check_axis(axis, x.rank, "scatter_elements")
+        place = check_axis(axis, x.rank, "scatter_elements")
         check_rank("scatter_elements", "indices", indices, x.rank)
+        _check_own_places("scatter_elements", x, indices, place)
         check_dims("scatter_elements", "updates", updates.dims, indices.dims)
         return x
 
@@ -167,12 +176,19 @@ class ScatterNdOp(NNOp):
         depth = _place_depth("scatter_nd", x, indices, 0)
         want = (*indices.dims[:-1], *x.dims[depth:])
         check_dims("scatter_nd", "updates", updates.dims, want)
+        check_filled("scatter_nd", "x", x.dims[:depth], updates.size)
         return x
 
     @staticmethod
     def reference(x: Array, indices: Array, updates: Array, *, fn: str) -> Array:
         """Combine one slice after the other."""
         return _scattered(x, tuple(np.moveaxis(indices, -1, 0)), updates, fn)
+
+
+def _check_own_places(op: str, x: Spec, indices: Spec, axis: int) -> None:
+    """Along every axis but one, an index's own place is a place of ``x``."""
+    check_inside(op, "indices", replaced(indices.dims, axis), replaced(x.dims, axis))
+    check_filled(op, "x", x.dims[axis : axis + 1], indices.size)
 
 
 def _element_places(indices: Array, axis: int) -> tuple[Array, ...]:

@@ -9,7 +9,7 @@ from tapeout.ir.expr import ONE, Expr
 from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.scalars import COMBINERS, NUMBERS
-from tapeout.ir.shapes import check_axis, check_kind
+from tapeout.ir.shapes import check_axis, check_filled, check_kind
 from tapeout.ir.types import FlagAttr, IntAttr, IntsAttr, Spec, StrAttr, TensorType
 
 
@@ -89,6 +89,8 @@ class ArgReduceOp(NNOp):
         """The axis becomes 1 or goes; i64."""
         assert fn in ("max", "min"), f"no arg_reduce {fn!r}"
         check_kind("arg_reduce", NUMBERS, x)
+        place = check_axis(axis, x.rank, "arg_reduce")
+        check_filled("arg_reduce", "x", x.dims[place : place + 1])
         return _reduced(x, (axis,), keepdims).with_dtype(i64)
 
     @staticmethod

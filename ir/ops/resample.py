@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, result_def
 
+from tapeout.ir.assumptions import may_equal
 from tapeout.ir.dtypes import dtype_of, i64
 from tapeout.ir.expr import Expr, as_expr, product
 from tapeout.ir.numeric import saturated, wide
@@ -22,12 +23,12 @@ from tapeout.ir.sampling import (
 )
 from tapeout.ir.shapes import (
     check_dims,
+    check_filled,
     check_float,
     check_kind,
     check_rank,
     check_same_dtype,
     misfit,
-    never_equal,
 )
 from tapeout.ir.types import (
     ExprsAttr,
@@ -103,6 +104,8 @@ class ResizeOp(NNOp):
         check_kind("resize", ("float", "int", "uint"), x)
         if len(sizes) != x.rank:
             raise misfit("resize", ("x", x.dims), ("sizes", sizes))
+        resized = [d for d, n in zip(x.dims, sizes, strict=True) if d != n]
+        check_filled("resize", "x", resized)
         return x.with_dims(sizes)
 
     @staticmethod
@@ -177,9 +180,10 @@ class GridSampleOp(NNOp):
         assert padding in ("zeros", "border", "reflection"), f"no padding {padding!r}"
         check_float("grid_sample", x, grid)
         spatial = as_expr(x.rank - 2)
-        batches_fit = x.rank > 2 and grid.rank == x.rank and not never_equal(*_batches(x, grid))
-        if not batches_fit or never_equal(grid.dims[-1], spatial):
+        batches_fit = x.rank > 2 and grid.rank == x.rank and may_equal(*_batches(x, grid))
+        if not batches_fit or not may_equal(grid.dims[-1], spatial):
             raise misfit("grid_sample", ("x", x.dims), ("grid", grid.dims))
+        check_filled("grid_sample", "x", x.dims[2:])
         return x.with_dims((*x.dims[:2], *grid.dims[1:-1]))
 
     @staticmethod
@@ -244,6 +248,7 @@ class RoiAlignOp(NNOp):
         check_rank("roi_align", "x", x, 4)
         check_rank("roi_align", "batch", batch, 1)
         check_dims("roi_align", "rois", rois.dims, (batch.dims[0], as_expr(4)))
+        check_filled("roi_align", "x", (x.dims[0], *x.dims[2:]))
         return x.with_dims((batch.dims[0], x.dims[1], *sizes))
 
     @staticmethod

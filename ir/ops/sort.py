@@ -13,7 +13,7 @@ from tapeout.ir.dtypes import f32, i64
 from tapeout.ir.expr import Expr, as_expr, as_symbol
 from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
-from tapeout.ir.shapes import check_axis, check_dims, check_kind, check_rank, replaced
+from tapeout.ir.shapes import check_axis, check_dims, check_inside, check_kind, check_rank, replaced
 from tapeout.ir.types import ExprsAttr, FlagAttr, IntAttr, Spec, TensorType
 
 
@@ -22,7 +22,7 @@ class TopKOp(NNOp):
     """The ``k`` largest (or smallest) along ``axis`` in order, with their i64 indices.
 
     ``k`` is one expression. Of equal values the one with the lower index comes first; NaN
-    counts as the largest. Errors: E0202, E0210.
+    counts as the largest. Errors: E0202, E0209, E0210.
     """
 
     name = "nn.top_k"
@@ -37,7 +37,9 @@ class TopKOp(NNOp):
     def infer(x: Spec, *, k: tuple[Expr, ...], axis: int, largest: bool) -> tuple[Spec, Spec]:
         """Size ``k`` along the axis, twice."""
         check_kind("top_k", ("float", "int", "uint"), x)
-        y = x.with_dims(replaced(x.dims, check_axis(axis, x.rank, "top_k"), k[0]))
+        place = check_axis(axis, x.rank, "top_k")
+        check_inside("top_k", "k", k, x.dims[place : place + 1])
+        y = x.with_dims(replaced(x.dims, place, k[0]))
         return y, y.with_dtype(i64)
 
     @staticmethod

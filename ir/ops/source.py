@@ -3,6 +3,7 @@
 import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def
 
+from tapeout.ir.assumptions import may_equal
 from tapeout.ir.dtypes import DTYPES, DType, dtype_of, i64
 from tapeout.ir.expr import Expr, as_expr
 from tapeout.ir.op import Array, NNOp
@@ -110,4 +111,5 @@ class BindDimsOp(NNOp):
     def infer(x: Spec, *, symbols: tuple[Expr, ...]) -> tuple[Spec, ...]:
         """No results."""
         assert (x.dtype, x.rank) == (i64, 1), "sizes come as an i64 vector"
+        assert may_equal(x.dims[0], len(symbols)), f"{x.dims[0]} sizes for {len(symbols)} symbols"
         return ()

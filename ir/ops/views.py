@@ -10,10 +10,18 @@ from xdsl.irdl import (
     var_operand_def,
 )
 
+from tapeout.ir.assumptions import may_be_at_least, may_equal
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import ZERO, Expr
+from tapeout.ir.expr import ZERO, Expr, minimum
 from tapeout.ir.op import Array, NNOp
-from tapeout.ir.shapes import broadcast, check_axis, check_same_dtype, never_equal, shape_text
+from tapeout.ir.shapes import (
+    broadcasts_to,
+    check_axis,
+    check_filled,
+    check_same_dtype,
+    misfit,
+    shape_text,
+)
 from tapeout.ir.types import ExprsAttr, IntAttr, IntsAttr, Spec, StrAttr, TensorType
 
 
@@ -33,7 +41,7 @@ class ReshapeOp(NNOp):
     def infer(x: Spec, *, shape: tuple[Expr, ...]) -> Spec:
         """The given shape."""
         result = x.with_dims(shape)
-        if never_equal(x.size, result.size):
+        if not may_equal(x.size, result.size):
             raise CompileError(
                 "E0204",
                 "reshape changes the number of elements",
@@ -84,7 +92,13 @@ class ExpandOp(NNOp):
     @staticmethod
     def infer(x: Spec, *, shape: tuple[Expr, ...]) -> Spec:
         """The given shape."""
-        broadcast(x.dims, shape)
+        if not broadcasts_to(x.dims, shape):
+            raise CompileError(
+                "E0201",
+                "a tensor cannot be repeated to this shape",
+                [("from", shape_text(x.dims)), ("to", shape_text(shape))],
+                "sizes other than 1 stay as they are",
+            )
         return x.with_dims(shape)
 
     @staticmethod
@@ -98,6 +112,7 @@ class SliceOp(NNOp):
     """``y[i] = x[starts + i * steps]`` for ``i < sizes``, one entry per axis.
 
     Bounds are in range already (importers clamp them); a step may be negative, not zero.
+    Errors: E0209 when an element outside is surely read.
     """
 
     name = "nn.slice"
@@ -114,6 +129,8 @@ class SliceOp(NNOp):
         """``sizes``."""
         assert len(starts) == len(sizes) == len(steps) == x.rank, "one slice bound per axis"
         assert all(steps), "a slice step is never zero"
+        if not all(map(_stays_inside, x.dims, starts, sizes, steps)):
+            raise misfit("slice", ("x", x.dims), ("starts", starts), ("sizes", sizes))
         return x.with_dims(sizes)
 
     @staticmethod
@@ -125,12 +142,20 @@ class SliceOp(NNOp):
         return x[np.ix_(*picks)] if picks else x
 
 
+def _stays_inside(dim: Expr, start: Expr, size: Expr, step: int) -> bool:
+    """Whether first and last element lie inside; an empty slice may begin at the end."""
+    last = start + (size - 1) * step
+    if step > 0:
+        return may_be_at_least(start, 0) and may_be_at_least(dim, last + 1)
+    return may_be_at_least(last, 0) and may_be_at_least(dim, start + minimum(size, 1))
+
+
 @irdl_op_definition
 class PadOp(NNOp):
     """``x`` with ``low`` and ``high`` elements added per axis, both >= 0.
 
     ``mode``: ``constant`` (the rank-0 operand ``value``, zero when absent), ``edge``,
-    ``reflect`` (without the edge) or ``wrap``.
+    ``reflect`` (without the edge) or ``wrap``. Errors: E0209.
     """
 
     name = "nn.pad"
@@ -147,6 +172,11 @@ class PadOp(NNOp):
     ) -> Spec:
         """Each axis grows by ``low + high``."""
         assert mode in ("constant", "edge", "reflect", "wrap"), f"no pad mode {mode!r}"
+        for dim, a, b in zip(x.dims, low, high, strict=True):
+            if not (may_be_at_least(a, 0) and may_be_at_least(b, 0)):
+                raise misfit("pad", ("low", low), ("high", high), fix="pads are not negative")
+            if mode != "constant":
+                check_filled("pad", "x", (dim,), a + b)
         return x.with_dims(d + a + b for d, a, b in zip(x.dims, low, high, strict=True))
 
     @staticmethod
@@ -179,7 +209,7 @@ class ConcatOp(NNOp):
         axis = check_axis(axis, xs[0].rank, "concat")
         for x in xs[1:]:
             if x.rank != xs[0].rank or any(
-                i != axis and never_equal(a, b)
+                i != axis and not may_equal(a, b)
                 for i, (a, b) in enumerate(zip(x.dims, xs[0].dims, strict=False))
             ):
                 raise CompileError(
