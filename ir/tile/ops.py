@@ -52,6 +52,11 @@ def index_operand(position: int) -> Expr:
     return symbol(f"_at{position}", -(2**62))
 
 
+def index_position(s: Symbol) -> int | None:
+    """The position of the index operand that a symbol stands for, None for other symbols."""
+    return int(s.name[3:]) if s.name.startswith("_at") else None
+
+
 def buffer_of(value: SSAValue) -> BufferSpec:
     """The spec of a buffer value."""
     assert isinstance(value.type, BufferType), f"{value.type} is not a buffer"
@@ -327,9 +332,7 @@ class BitcastOp(IRDLOperation):
     y = result_def(TileType)
 
     def __init__(self, x: SSAValue, dtype: DType) -> None:
-        super().__init__(
-            operands=[x], result_types=[TileType(TileSpec(tile_of(x).shape, dtype))]
-        )
+        super().__init__(operands=[x], result_types=[TileType(TileSpec(tile_of(x).shape, dtype))])
 
 
 @irdl_op_definition
