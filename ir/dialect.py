@@ -15,6 +15,7 @@ from xdsl.irdl import IRDLOperation
 import tapeout.ir.ops
 from tapeout.ir import types
 from tapeout.ir.op import NNOp
+from tapeout.ir.tile.dialect import dialect as tile_dialect
 
 
 @cache
@@ -42,8 +43,9 @@ def dialect() -> Dialect:
 
 
 def context() -> Context:
-    """An xDSL context that can parse modules of this compiler."""
+    """An xDSL context that can parse modules and tile programs of this compiler."""
     made = Context()
     made.load_dialect(Builtin)
     made.load_dialect(dialect())
+    made.load_dialect(tile_dialect())
     return made

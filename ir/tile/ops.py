@@ -27,12 +27,12 @@ from xdsl.irdl import (
     var_operand_def,
     var_result_def,
 )
-from xdsl.traits import IsolatedFromAbove, IsTerminator, SymbolOpInterface
+from xdsl.traits import IsolatedFromAbove, IsTerminator, NoTerminator, SymbolOpInterface
 
 from tapeout.ir.dtypes import DType, i64
 from tapeout.ir.expr import Expr, Symbol, as_expr, as_symbol, symbol
-from tapeout.ir.tile.types import BufferSpec, BufferType, TileSpec, TileType
-from tapeout.ir.types import ExprsAttr, FloatAttr, IntAttr, StrAttr, StrsAttr
+from tapeout.ir.tile.types import BufferSpec, BufferType, NumberAttr, TileSpec, TileType, number
+from tapeout.ir.types import ExprsAttr, IntAttr, StrAttr, StrsAttr
 
 Bounds = Sequence[tuple[Expr, Expr]]
 
@@ -85,7 +85,7 @@ class ProgramOp(IRDLOperation):
     outputs = prop_def(IntAttr)
     work = prop_def(ExprsAttr)
     body = region_def("single_block")
-    traits = traits_def(SymbolOpInterface(), IsolatedFromAbove())
+    traits = traits_def(SymbolOpInterface(), IsolatedFromAbove(), NoTerminator())
 
     def __init__(
         self, name: str, title: str, buffers: Sequence[tuple[str, BufferSpec]], outputs: int
@@ -193,7 +193,7 @@ class LoadOp(IRDLOperation):
     indices = var_operand_def(TileType)
     index = prop_def(ExprsAttr)
     bounds = prop_def(ExprsAttr)
-    fill = prop_def(FloatAttr)
+    fill = prop_def(NumberAttr)
     y = result_def(TileType)
 
     def __init__(
@@ -210,7 +210,7 @@ class LoadOp(IRDLOperation):
             properties={
                 "index": ExprsAttr(tuple(index)),
                 "bounds": _bounds_attr(bounds),
-                "fill": FloatAttr(fill),
+                "fill": number(fill),
             },
             result_types=[TileType(TileSpec(tuple(shape), buffer_of(buffer).dtype))],
         )
@@ -246,12 +246,12 @@ class FullOp(IRDLOperation):
     """A tile of one value."""
 
     name = "tile.full"
-    value = prop_def(FloatAttr)
+    value = prop_def(NumberAttr)
     y = result_def(TileType)
 
     def __init__(self, value: float, shape: Sequence[int], dtype: DType) -> None:
         super().__init__(
-            properties={"value": FloatAttr(value)},
+            properties={"value": number(value)},
             result_types=[TileType(TileSpec(tuple(shape), dtype))],
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 from xdsl.ir import Data, TypeAttribute
 from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
@@ -93,3 +95,36 @@ class TileType(Data[TileSpec], TypeAttribute):
             shape = parse_exprs(parser.parse_str_literal())
             parser.parse_punctuation(",")
             return TileSpec(tuple(map(int, shape)), DTYPES[parser.parse_identifier()])
+
+
+@irdl_attr_definition
+class NumberAttr(Data[int | float]):
+    """One number; integers stay exact, also those that no float holds."""
+
+    name = "tile.number"
+
+    def print_parameter(self, printer: Printer) -> None:
+        """Print ``<1>``, ``<1.0e-05>`` or ``<"-inf">``."""
+        with printer.in_angle_brackets():
+            printer.print_string(_number_text(self.data))
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> int | float:
+        """Parse what :meth:`print_parameter` prints."""
+        with parser.in_angle_brackets():
+            text = parser.parse_optional_str_literal()
+            return parser.parse_number() if text is None else float(text)
+
+
+def _number_text(value: int | float) -> str:
+    if not math.isfinite(value):
+        return f'"{value}"'
+    text = repr(value)
+    # A float literal of this text format has a point: 1e-05 is none, 1.0e-05 is one.
+    return text if "." in text else text.replace("e", ".0e")
+
+
+def number(value: float) -> NumberAttr:
+    """The attribute of a number; a bool is 0 or 1, a numpy scalar a Python number."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return NumberAttr(int(plain) if isinstance(plain, bool) else plain)
