@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from tapeout.runtime.digest import sha256
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.manifest import NAME, Manifest
 from tapeout.runtime.zipindex import damaged, read_index, unsafe
@@ -55,13 +56,20 @@ class Archive:
     def read_verified(self, name: str) -> bytes:
         """Return one file, which was compared with its SHA-256; E0503 when it differs."""
         data = self.read(name)
-        self._compare(name, _sha256([data]))
+        self._compare(name, sha256([data], len(data)))
         return data
 
     def verify(self, names: Iterable[str]) -> None:
         """Compare files with their SHA-256; E0503 when one differs."""
         for name in names:
-            self._compare(name, _sha256(self._pieces(self.places[name])))
+            place = self.places[name]
+            self._compare(name, sha256(self._pieces(place), place.bytes))
+
+    def compare_checksum(self, name: str, found: int) -> None:
+        """Compare a checksum of one file with the manifest; E0503 when it differs."""
+        expected = self.manifest.files[name].checksum
+        if f"{found:016x}" != expected:
+            raise changed(self.path, name, "checksum", expected, f"{found:016x}")
 
     def _compare(self, name: str, found: str) -> None:
         expected = self.manifest.files[name].sha256
@@ -150,12 +158,3 @@ def changed(path: str, name: str, what: str, expected: object, found: object) ->
         (("file", path), ("entry", name), ("of", what), ("expected", expected), ("got", found)),
         "copy the artifact again, or compile the model again",
     )
-
-
-def _sha256(pieces: Iterable[bytes]) -> str:
-    from hashlib import sha256
-
-    digest = sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return digest.hexdigest()

@@ -79,7 +79,7 @@ def write(
         check_name(name)
     assert NAME not in files, "the manifest is written by this function"
     views = {name: _view(files[name]) for name in sorted(files)}
-    full = manifest._replace(files={name: _describe(name, v) for name, v in views.items()})
+    full = manifest._replace(files={name: _describe(v) for name, v in views.items()})
     contents = {NAME: memoryview(full.to_json()), **views}
     if format == "dir":
         _write_folder(Path(path), contents)
@@ -97,9 +97,9 @@ def _view(content: Content) -> memoryview:
         return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
 
-def _describe(name: str, data: memoryview) -> File:
+def _describe(data: memoryview) -> File:
     digest = hashlib.sha256(data).hexdigest()
-    return File(len(data), digest, f"{checksum(data):016x}" if name == WEIGHTS else "")
+    return File(len(data), digest, f"{checksum(data):016x}")
 
 
 def _write_folder(folder: Path, contents: Mapping[str, memoryview]) -> None:

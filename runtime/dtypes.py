@@ -1,7 +1,8 @@
 """Element types: their codes in the C ABI, and numpy's types for them.
 
-numpy has no bfloat16 and no floats or integers narrower than a byte, nor 8-bit floats. They are ``ml_dtypes``' when that can be imported, else
-``uint16`` and ``uint8`` holding the bits; both are accepted as inputs.
+numpy has no bfloat16, no 8-bit floats, and nothing narrower than a byte. These are ``ml_dtypes``'
+when that can be imported, else ``uint16`` and ``uint8`` holding the bits; both are accepted as
+inputs.
 """
 
 from functools import cache

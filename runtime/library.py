@@ -66,6 +66,7 @@ class Library:
             self.counters = dll.tapeout_counters
             self.memory = dll.tapeout_memory
             self.checksum = dll.tapeout_checksum
+            self.checksum_of = dll.tapeout_checksum_of
             describe = dll.tapeout_describe
         except (OSError, AttributeError) as error:
             facts = (("library", name), ("why", error))
@@ -78,7 +79,8 @@ class Library:
         self.profile.argtypes = (c_void_p, c_int)
         self.counters.restype = POINTER(Counter)
         self.memory.restype = c_int64
-        self.checksum.restype = c_uint64
+        self.checksum_of.argtypes = (c_char_p, c_int64)
+        self.checksum.restype = self.checksum_of.restype = c_uint64
         describe.restype = POINTER(Info)
         self.info = Info.from_buffer_copy(describe().contents)
         if self.info.abi != ABI:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar, cast
 
+from tapeout.runtime.digest import sha256
 from tapeout.runtime.errors import RunError
 
 SCHEMA = 1
@@ -77,7 +78,7 @@ class Accuracy(NamedTuple):
 
 
 class File(NamedTuple):
-    """Size and SHA-256 of one file; the weights have a fast checksum too (``c/checksum.c``)."""
+    """Size and SHA-256 of one file, and its fast checksum (``c/checksum.c``)."""
 
     bytes: int
     sha256: str
@@ -137,9 +138,8 @@ def seal(tree: dict[str, object]) -> bytes:
 
 
 def _digest(tree: dict[str, object]) -> str:
-    from hashlib import sha256  # only here: it loads OpenSSL
-
-    return sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(tree, sort_keys=True).encode()
+    return sha256([text], len(text))
 
 
 def _tree(value: object) -> object:

@@ -1,16 +1,15 @@
 """Load a compiled program and run it on numpy arrays."""
 
 import os
+from _thread import allocate_lock  # `threading` takes longer to import than a model to open
 from collections.abc import Callable, Mapping
-from threading import Lock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tapeout.runtime import cpu
 from tapeout.runtime.archive import Archive, changed
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.library import Library, Tensor
 from tapeout.runtime.manifest import WEIGHTS, Manifest, Port
-from tapeout.runtime.profile import KernelTime, kernel_times
 from tapeout.runtime.tensors import (
     Array,
     Shape,
@@ -21,6 +20,9 @@ from tapeout.runtime.tensors import (
     wrong_dtype,
     wrong_names,
 )
+
+if TYPE_CHECKING:
+    from tapeout.runtime.profile import KernelTime
 
 Arrays = dict[str, Array]
 
@@ -36,8 +38,8 @@ def load(
     """Load the artifact at ``path``, file or folder, for this machine; E05xx when it is refused.
 
     ``threads``: one per CPU that this process may use when None. ``verify``: compare every file
-    with the manifest, the weights by their checksum; ``"full"``: the weights by SHA-256 too;
-    False: only sizes. Why: see runtime/README.md.
+    with the manifest, the code by SHA-256 and the others by their checksum; ``"full"``: all by
+    SHA-256; False: only sizes. Why: see runtime/README.md.
     """
     archive = Archive(path)
     try:
@@ -55,7 +57,7 @@ class Program:
         self.device, self._library = _load_code(archive, verify)
         weights = archive.places.get(WEIGHTS)
         self._session = self._library.open_session(weights, threads)
-        self._lock = Lock()
+        self._lock = allocate_lock()
         self._in = (Tensor * len(self.inputs))()
         self._out = (Tensor * len(self.outputs))()
         self._in_slots = [Slot(*pair) for pair in zip(self.inputs, self._in, strict=True)]
@@ -64,7 +66,7 @@ class Program:
         try:
             self._check_tables()
             if verify and weights is not None:
-                self._check_weights(archive)
+                archive.compare_checksum(WEIGHTS, self._library.checksum(self._session))
         except BaseException:
             self.close()
             raise
@@ -112,8 +114,10 @@ class Program:
             outs = type(self._out).from_buffer_copy(self._out)
         return self._bound(ins, outs, arrays, results)
 
-    def profile(self, inputs: Mapping[str, Any], runs: int = 1) -> tuple[KernelTime, ...]:
+    def profile(self, inputs: Mapping[str, Any], runs: int = 1) -> "tuple[KernelTime, ...]":
         """Run ``runs`` times and return each kernel's calls, time, and modelled work."""
+        from tapeout.runtime.profile import kernel_times
+
         with self._lock:
             arrays = self._set_inputs(inputs)
             library, session = self._library, self._session
@@ -164,12 +168,6 @@ class Program:
         built = (info.inputs, info.outputs, info.kernels, info.weights_bytes)
         if told != built:
             raise changed("", "code", "inputs, outputs, kernels, weights", told, built)
-
-    def _check_weights(self, archive: Archive) -> None:
-        found = f"{self._library.checksum(self._session):016x}"
-        expected = self.manifest.files[WEIGHTS].checksum
-        if found != expected:
-            raise changed(archive.path, WEIGHTS, "checksum", expected, found)
 
     def _check_open(self) -> None:
         if not self._session:
@@ -263,17 +261,20 @@ class Program:
 
 
 def _load_code(archive: Archive, verify: bool | str) -> tuple[str, Library]:
-    """Verify every file but the weights, and load the form that fits this CPU."""
+    """Load the form that fits this CPU, and verify every file but the weights."""
     manifest = archive.manifest
     form = cpu.choose(manifest.code, cpu.machine(), cpu.features())
     if form.file not in manifest.files:
         raise changed(archive.path, form.file, "present", True, False)
     if verify == "full":
         archive.verify(manifest.files)
-    elif verify:
-        archive.verify(name for name in manifest.files if name not in (WEIGHTS, form.file))
     code = archive.read_verified(form.file) if verify else archive.read(form.file)
-    return form.device, Library(code, form.file)
+    library = Library(code, form.file)
+    if verify and verify != "full":
+        for name in [name for name in manifest.files if name not in (WEIGHTS, form.file)]:
+            data = archive.read(name)
+            archive.compare_checksum(name, library.checksum_of(data, len(data)))
+    return form.device, library
 
 
 def _symbol_values(manifest: Manifest, arrays: list[Array]) -> dict[str, int]:

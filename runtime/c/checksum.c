@@ -1,4 +1,4 @@
-/* checksum.c: a checksum of the weights at memory speed.
+/* checksum.c: a checksum of the weights, and of other files, at memory speed.
  *
  * A chunk is 2048 32-bit little-endian words, the last one shorter and its last word filled up
  * with zeros. Its sum is that of word[i] * key[i] mod 2^64, with a fixed, odd, pseudo-random key
@@ -43,21 +43,38 @@ static uint32_t load_word(const char *data, size_t bytes)
     return word;
 }
 
-static uint64_t chunk_sum(const struct checksum *sum, const char *data, int64_t bytes)
+/* The upper half of a product counts mod 2^32 only, which has twice the SIMD lanes. */
+static inline uint64_t sum_words(const struct checksum *sum, const char *data, int64_t words)
 {
-    uint64_t low = 0, high = 0;
-    int64_t words = bytes / 4, tail = bytes % 4;
+    uint64_t low = 0;
+    uint32_t high = 0;
     for (int64_t i = 0; i < words; i++) {
-        uint64_t word = load_word(data + 4 * i, 4);
-        low += word * sum->low[i];
+        uint32_t word = load_word(data + 4 * i, 4);
+        low += (uint64_t)word * sum->low[i];
         high += word * sum->high[i];
     }
-    if (tail) {
-        uint64_t word = load_word(data + 4 * words, (size_t)tail);
-        low += word * sum->low[words];
-        high += word * sum->high[words];
-    }
-    return low + (high << 32);
+    return low + ((uint64_t)high << 32);
+}
+
+/* With a constant number of words the loop becomes SIMD at -O2 too, and is twice as fast. */
+static uint64_t whole_chunk_sum(const struct checksum *sum, const char *data)
+{
+    return sum_words(sum, data, CHUNK_WORDS);
+}
+
+static uint64_t last_chunk_sum(const struct checksum *sum, const char *data, int64_t bytes)
+{
+    uint64_t total = sum_words(sum, data, bytes / 4);
+    int64_t words = bytes / 4, tail = bytes % 4;
+    if (!tail)
+        return total;
+    uint64_t word = load_word(data + 4 * words, (size_t)tail);
+    return total + word * sum->low[words] + (word * sum->high[words] << 32);
+}
+
+static uint64_t chunk_sum(const struct checksum *sum, const char *data, int64_t bytes)
+{
+    return bytes >= CHUNK_BYTES ? whole_chunk_sum(sum, data) : last_chunk_sum(sum, data, bytes);
 }
 
 static void sum_parts(void *args, int64_t begin, int64_t end, int thread)
@@ -68,30 +85,47 @@ static void sum_parts(void *args, int64_t begin, int64_t end, int thread)
     for (int64_t part = begin; part < end; part++) {
         uint64_t total = 0;
         for (int64_t c = part * chunks / sum->parts; c < (part + 1) * chunks / sum->parts; c++) {
-            int64_t left = sum->bytes - c * CHUNK_BYTES;
-            uint64_t one = chunk_sum(sum, sum->data + c * CHUNK_BYTES,
-                                     left < CHUNK_BYTES ? left : CHUNK_BYTES);
+            uint64_t one =
+                chunk_sum(sum, sum->data + c * CHUNK_BYTES, sum->bytes - c * CHUNK_BYTES);
             total += mix(one + (uint64_t)(c + 1) * 0x9e3779b97f4a7c15u);
         }
         sum->totals[part] = total;
     }
 }
 
+static void begin(struct checksum *sum, const void *data, int64_t bytes)
+{
+    sum->data = data;
+    sum->bytes = bytes;
+    /* Below 1 MB a thread's start costs more than it saves. */
+    sum->parts = bytes < (1 << 20) ? 1 : MAX_PARTS;
+    for (uint64_t i = 0; i < CHUNK_WORDS; i++) {
+        uint64_t key = mix((i + 1) * 0x9e3779b97f4a7c15u) | 1;
+        sum->low[i] = (uint32_t)key;
+        sum->high[i] = (uint32_t)(key >> 32);
+    }
+}
+
+static uint64_t added(const struct checksum *sum)
+{
+    uint64_t total = 0;
+    for (int64_t part = 0; part < sum->parts; part++)
+        total += sum->totals[part];
+    return total;
+}
+
 uint64_t TAPEOUT_NAME(checksum)(tapeout_session *session)
 {
     struct checksum sum;
-    sum.data = session->weights;
-    sum.bytes = session->weights_bytes;
-    /* Below 1 MB a thread's start costs more than it saves. */
-    sum.parts = sum.bytes < (1 << 20) ? 1 : MAX_PARTS;
-    for (uint64_t i = 0; i < CHUNK_WORDS; i++) {
-        uint64_t key = mix((i + 1) * 0x9e3779b97f4a7c15u) | 1;
-        sum.low[i] = (uint32_t)key;
-        sum.high[i] = (uint32_t)(key >> 32);
-    }
+    begin(&sum, session->weights, session->weights_bytes);
     rt_parallel(session, sum_parts, &sum, sum.parts);
-    uint64_t total = 0;
-    for (int64_t part = 0; part < sum.parts; part++)
-        total += sum.totals[part];
-    return total;
+    return added(&sum);
+}
+
+uint64_t TAPEOUT_NAME(checksum_of)(const void *data, int64_t bytes)
+{
+    struct checksum sum;
+    begin(&sum, data, bytes);
+    sum_parts(&sum, 0, sum.parts, 0);
+    return added(&sum);
 }

@@ -154,6 +154,9 @@ TAPEOUT_API int64_t TAPEOUT_NAME(memory)(const tapeout_session *session);
  * Reads every byte at memory speed on all threads. */
 TAPEOUT_API uint64_t TAPEOUT_NAME(checksum)(tapeout_session *session);
 
+/* The same of any bytes, on the caller's thread: for the other files of the artifact. */
+TAPEOUT_API uint64_t TAPEOUT_NAME(checksum_of)(const void *data, int64_t bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,6 @@
 """Artifacts, written and read: layout, determinism, and every way to be refused."""
 
+import hashlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import pytest
 from tapeout.runtime.archive import Archive
 from tapeout.runtime.artifact import Code, Manifest, Port, write
 from tapeout.runtime.checksum import checksum
+from tapeout.runtime.digest import OPENSSL_FROM, sha256
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.manifest import seal
 from tapeout.runtime.program import load
@@ -143,7 +145,7 @@ def test_checksums_of_c_and_python_agree(build: Build, tmp_path: Path, size: int
     for threads in ("1", "3"):
         command = [program, tmp_path / "w", threads]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        assert int(out) == checksum(data)
+        assert [int(number) for number in out.split()] == [checksum(data)] * 2
 
 
 def test_checksum_sees_every_changed_bit_and_swapped_words() -> None:
@@ -157,6 +159,13 @@ def test_checksum_sees_every_changed_bit_and_swapped_words() -> None:
     words = np.frombuffer(bytes(data), np.uint32).copy()
     words[[3, 2051]] = words[[2051, 3]]
     assert checksum(words.tobytes()) not in sums
+
+
+@pytest.mark.parametrize("size", [0, 1000, OPENSSL_FROM - 1, OPENSSL_FROM, OPENSSL_FROM + 1])
+def test_digests_of_both_implementations_are_sha256(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    pieces = [data[: size // 3], data[size // 3 :]]
+    assert sha256(pieces, size) == hashlib.sha256(data).hexdigest()
 
 
 class TestDamaged:

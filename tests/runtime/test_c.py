@@ -137,7 +137,7 @@ def test_shared_object_exports_the_c_interface_only(build: Build) -> None:
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     names = {line.split()[0] for line in lines}
     functions = "describe open open_memory close run output_shapes error profile counters memory"
-    assert names == {f"tapeout_{name}" for name in [*functions.split(), "checksum"]}
+    assert names == {f"tapeout_{name}" for name in [*functions.split(), "checksum", "checksum_of"]}
 
 
 def test_header_is_good_cpp(runtime_c: Path, tmp_path: Path) -> None:
