@@ -17,7 +17,8 @@ def lower_cumulative(kernel: KernelOp, machine: Machine, _: Set[int]) -> Lowered
     """The tile program of a lone running sum or product."""
     root = next(op for op in kernel.body.block.ops if isinstance(op, CumulativeOp))
     dims, dtype = spec(root.x).dims, accumulator(spec(root.x).dtype)
-    axis, fn = root.axis.data % len(dims), root.fn.data
+    axis: int = root.axis.data % len(dims)
+    fn: str = root.fn.data
     b, pull = start(kernel, f"cumulative {fn} along axis {axis} -> [{', '.join(map(str, dims))}]")
     others = [a for a in range(len(dims)) if a != axis]
 

@@ -31,7 +31,7 @@ def counting(kernel: KernelOp, title: str, state: State) -> tuple[TileBuilder, P
 
 def filling(
     kernel: KernelOp, title: str, state: State
-) -> tuple[TileBuilder, Pull, list[SSAValue], dict[SSAValue, SSAValue]]:
+) -> tuple[TileBuilder, Pull, Sequence[SSAValue], dict[SSAValue, SSAValue]]:
     """The builder of a fill program, the state that it reads, and the buffer of each result."""
     arguments = kernel.body.block.args
     b = TileBuilder(

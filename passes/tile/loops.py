@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from xdsl.ir import SSAValue
@@ -17,7 +17,7 @@ Body = Callable[[Places, int, Bounds], None]
 
 
 @contextmanager
-def parallel(b: TileBuilder, pull: Pull, dims: Mapping[int, Expr]) -> Iterator[Places]:
+def parallel(b: TileBuilder, pull: Pull, dims: Mapping[int, Expr]) -> Generator[Places]:
     """Parallel loops over axes; gives the index along each. There is always at least one loop."""
     with ExitStack() as stack:
         wide = {axis: size for axis, size in dims.items() if size != 1}

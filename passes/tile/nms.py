@@ -60,7 +60,7 @@ class _Nms:
 
     # Choosing
 
-    def along(self):  # noqa: ANN201
+    def along(self):
         """Vectors over the boxes."""
         return self.b.loop("n", 0, self.boxes, self.width)
 
@@ -74,7 +74,9 @@ class _Nms:
         least = b.convert(self.pull.at(root.score, (), (1, 1)), self.dtype)
         with self.along() as loop, self.pull.scope():
             at, bounds = self.vector(loop.iv)
-            score = b.convert(self.pull.at(root.scores, (n, kind, at), shape, bounds), self.dtype)
+            score = b.convert(
+                self.pull.at(root.scores, (n, kind, at), shape, tuple(bounds)), self.dtype
+            )
             b.store(b.convert(b.map("gt", score, least), u8), playing, [at], bounds)
         most = clamped(b, self.pull.at(root.max_per_class, (), (1, 1)), self.boxes + 1)
         zero = b.full(0, (1, 1), i64)
@@ -96,7 +98,7 @@ class _Nms:
         start = [b.full(-math.inf, shape, self.dtype), b.full(NOWHERE, shape, i64)]
         with b.loop("n", 0, self.boxes, self.width, start) as loop, self.pull.scope():
             at, bounds = self.vector(loop.iv)
-            score = self.pull.at(self.root.scores, (n, kind, at), shape, bounds)
+            score = self.pull.at(self.root.scores, (n, kind, at), shape, tuple(bounds))
             score = b.convert(score, self.dtype)
             flag = b.load(playing, [at], shape, bounds)
             live = b.map("ne", flag, b.full(0, (1, 1), u8))

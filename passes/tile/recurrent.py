@@ -24,7 +24,7 @@ from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, index_operand, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
-from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, buffer_spec
+from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec
 from tapeout.passes.tile.places import clamped, number
 from tapeout.passes.tile.pull import Pull
 from tapeout.passes.tile.rules.reals import Real
@@ -65,7 +65,7 @@ class _Layer:
     def build(self) -> Lowered:
         arguments = self.kernel.body.block.args
         inputs = [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)]
-        packs = {}
+        packs: dict[int, Pack] = {}
         for w in self.turned:
             assert isinstance(w, BlockArgument), "only operands are turned"
             dims = tuple(reversed(spec(w).dims))

@@ -61,7 +61,8 @@ def _update(
 
 
 def _elements(b: TileBuilder, pull: Pull, root: ScatterElementsOp, lanes: int) -> None:
-    dims, axis = spec(root.indices).dims, root.axis.data % spec(root.x).rank
+    dims = spec(root.indices).dims
+    axis: int = root.axis.data % spec(root.x).rank
     others = [a for a in range(len(dims)) if a != axis]
 
     def body(places: Places, width: int, bounds: Bounds) -> None:

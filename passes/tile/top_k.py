@@ -40,7 +40,8 @@ def lower_top_k(kernel: KernelOp, machine: Machine, _: Set[int]) -> Lowered:
     """The tile program of a lone top-k, lines side by side in lanes."""
     root = next(op for op in kernel.body.block.ops if isinstance(op, TopKOp))
     dims, dtype = spec(root.x).dims, accumulator(spec(root.x).dtype)
-    axis, largest = root.axis.data % len(dims), root.largest.data
+    axis: int = root.axis.data % len(dims)
+    largest: bool = root.largest.data
     what = f"{root.k.data[0]} {'largest' if largest else 'smallest'}"
     b, pull = start(kernel, f"the {what} along axis {axis} of [{', '.join(map(str, dims))}]")
     others = [a for a in range(len(dims)) if a != axis]

@@ -38,7 +38,7 @@ class _Unique:
         self.root = next(op for op in kernel.body.block.ops if isinstance(op, UniqueOp))
         self.dims = spec(self.root.x).dims
         axis = self.root.axis
-        self.axis = None if axis is None else axis.data % len(self.dims)
+        self.axis: int | None = None if axis is None else int(axis.data) % len(self.dims)
         self.size = spec(self.root.x).size if self.axis is None else self.dims[self.axis]
         self.state = [(name, BufferSpec((self.size,), i64)) for name in ("leader", "rank")]
 

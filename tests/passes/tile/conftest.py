@@ -14,6 +14,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.structure import CallOp
 from tapeout.ir.tile import interpret
+from tapeout.ir.tile.ops import buffer_of
 from tapeout.ir.types import spec
 from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.manager import run
@@ -73,7 +74,7 @@ class TileEvaluator(Evaluator):
             given += state
         buffers = lowered.program.body.block.args
         shaped = [
-            array.reshape([d.evaluate(self.symbols) for d in buffer.type.data.dims])
+            array.reshape([d.evaluate(self.symbols) for d in buffer_of(buffer).dims])
             for array, buffer in zip(given, buffers, strict=False)
         ]
         results = interpret.run(lowered.program, shaped, self.symbols)

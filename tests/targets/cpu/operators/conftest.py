@@ -39,7 +39,7 @@ def _samples() -> Any:
     return module
 
 
-SAMPLES = _samples().SAMPLES
+SAMPLES: list[Any] = _samples().SAMPLES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -53,13 +53,13 @@ def own_symbols(attrs: dict[str, Any], number: int) -> dict[str, Any]:
     """Attributes with every decided size under a name of this sample's own."""
 
     def renamed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            items: list[Any] = list(value)
+            return tuple(map(renamed, items))
         found = as_symbol(value) if isinstance(value, Expr) else None
         return value if found is None else symbol(f"{found.name}{number}", found.lo, found.hi)
 
-    return {
-        name: tuple(map(renamed, value)) if isinstance(value, tuple) else value
-        for name, value in attrs.items()
-    }
+    return {name: renamed(value) for name, value in attrs.items()}
 
 
 def together() -> tuple[Module, dict[str, Array]]:
@@ -72,7 +72,7 @@ def together() -> tuple[Module, dict[str, Array]]:
         given = [
             None
             if operand is None
-            else tuple(next(rest) for _ in operand)
+            else tuple(next(rest) for _ in range(len(operand)))
             if isinstance(operand, tuple)
             else next(rest)
             for operand in sample.operands
