@@ -142,7 +142,7 @@ def test_a_shape_that_does_not_fit_is_refused(compiled: Compiled, shape: Sequenc
     model = compiled("""
     g (float[A, 4] x, int64[2] shape) => (y) { r = Reshape(x, shape) y = Neg(r) }""")
     x = np.zeros((6, 4))
-    with pytest.raises(RunError, match="E051[67]"):
+    with pytest.raises(RunError, match=r"E051[67]"):
         model.run(x=x, shape=shape)
     model.agree(x=x, shape=[12, 2])
 

@@ -21,6 +21,7 @@ from tapeout.runtime import artifact
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import Program, load
 from tapeout.targets.cpu import target
+from tapeout.targets.cpu.emit.interface import interface_of
 
 N, M = symbol("N", 1, 1000), symbol("M", 1, 1000)
 
@@ -81,8 +82,6 @@ def test_axes_of_expressions_agree_with_their_symbols(tmp_path: Path):
 def test_a_symbol_that_no_axis_tells_is_refused():
     entry = next(chained([N * M, as_expr(4)]).entries())
     with pytest.raises(CompileError, match="E0402"):
-        from tapeout.targets.cpu.emit.interface import interface_of
-
         interface_of(entry)
 
 
