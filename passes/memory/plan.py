@@ -17,7 +17,7 @@ change places after it. What was made outside of a loop and is read inside lives
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,11 +25,13 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr, Symbol, as_expr, as_symbol
+from tapeout.ir.guards import Guard, block_guards, op_guards
 from tapeout.ir.module import Module
 from tapeout.ir.ops.source import BindDimsOp, ConstantOp, DimValuesOp, IotaOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, IfOp, LoopOp, ReturnOp
 from tapeout.ir.ops.views import ReshapeOp
 from tapeout.ir.types import spec
+from tapeout.passes.memory.checks import Checks
 from tapeout.passes.memory.late import bound_by, callee, late_symbols, share_slots
 from tapeout.passes.memory.steps import (
     BindStep,
@@ -87,8 +89,7 @@ class _Planner:
         # Lives that the open loops read from outside, and how many loops there were.
         self.kept: list[list[Life]] = []
         self.loops = 0
-        # What symbols were last bound to in this block, for proofs about reshapes.
-        self.equal: dict[Symbol, Expr] = {}
+        self.checks = Checks(self.late)
 
     def run(self) -> Plan:
         block = self.entry.body.block
@@ -97,6 +98,7 @@ class _Planner:
         outputs = [Buffer("output", i, spec(v).bytes) for i, v in enumerate(self.entry.returned)]
         self.block(block, self.entry.returned, outputs)
         self.plan.late = share_slots(self.late_buffers)
+        self.plan.guards = self.checks.early
         return self.plan
 
     # Blocks
@@ -105,7 +107,6 @@ class _Planner:
         self, block: Block, values: Sequence[SSAValue], places: Sequence[Buffer | None]
     ) -> None:
         """Plan a block whose results ``values`` are to be found in ``places`` at its end."""
-        before, self.equal = self.equal, {}
         for value, place in zip(values, places, strict=True):
             if place is not None and self.can_write(block, value, place):
                 self.targets[self.origin(value)] = place
@@ -114,7 +115,6 @@ class _Planner:
         for value, place in zip(values, places, strict=True):
             if place is not None:
                 self.deliver(value, place)
-        self.equal = before
 
     def can_write(self, block: Block, value: SSAValue, place: Buffer) -> bool:
         """Whether what makes ``value`` in this block may write it to ``place`` right away."""
@@ -140,6 +140,8 @@ class _Planner:
             self.add(CopyStep(source, place, size))
 
     def operator(self, op: Operation) -> None:
+        if not isinstance(op, CallOp):
+            self.check(op_guards(op))
         match op:
             case WeightOp() | ConstantOp() | IotaOp() | ReturnOp():
                 pass
@@ -162,12 +164,17 @@ class _Planner:
                     fix="see `tapeout explain`",
                 )
 
+    def check(self, relied_on: Iterable[Guard]) -> None:
+        """Have the guards checked that the steps to come rely on."""
+        for each in self.checks.missing(relied_on):
+            self.add(CheckStep(each, self.checks.is_late(each)))
+
     def add(self, step: Step) -> None:
         self.steps.append(step)
         self.now += 1
 
     @contextmanager
-    def into(self, steps: list[Step]) -> Iterator[None]:
+    def into(self, steps: list[Step]) -> Generator[None]:
         """Append to another list of steps."""
         outer, self.steps = self.steps, steps
         yield
@@ -239,8 +246,10 @@ class _Planner:
     # Operators
 
     def call(self, op: CallOp) -> None:
-        name = op.callee.data
-        needs, symbols = self.needs.get(name, Needs()), decided(callee(self.entry, op))
+        name, kernel = op.callee.data, callee(self.entry, op)
+        needs, symbols = self.needs.get(name, Needs()), decided(kernel)
+        relied_on = list(block_guards(kernel.body.block.ops))
+        self.check(g for g in relied_on if not set(symbols) & set(g.symbols))
         state: list[Buffer] = []
         if symbols:
             state = [self.scratch(size) for size in needs.state]
@@ -249,6 +258,7 @@ class _Planner:
             operands = [self.read(v) for v in op.args]
             self.add(KernelStep(f"{name}_count", (*operands, *state, counts, *extra)))
             self.bind_to(tuple(symbols), self.write(counts))
+            self.check(g for g in relied_on if set(symbols) & set(g.symbols))
         results = [self.result(v) for v in op.results]
         extra = [self.scratch(size) for size in needs.scratch]
         # Memory for a late buffer is a step of its own: whatever was made before it stays alive.
@@ -263,16 +273,11 @@ class _Planner:
     def reshape(self, op: ReshapeOp) -> None:
         if op.y.uses:
             self.buffers[op.y] = self.buffer(op.x)
-        have, want = spec(op.x).size, spec(op.y).size
-        if have != want and have != want.substitute(self.equal):
-            self.add(CheckStep(have, want))
 
     def bind(self, op: BindDimsOp) -> None:
         source = op.x
         exprs = self.known(source)
         self.bind_to(bound_by(op), self.read(source) if exprs is None else exprs)
-        if exprs is not None:
-            self.equal |= dict(zip(bound_by(op), exprs, strict=True))
 
     def known(self, value: SSAValue) -> tuple[Expr, ...] | None:
         """The sizes in a vector, where the graph tells them."""
@@ -288,11 +293,7 @@ class _Planner:
 
     def bind_to(self, symbols: tuple[Symbol, ...], values: Buffer | tuple[Expr, ...]) -> None:
         self.bound |= {s.name for s in symbols}
-        self.equal = {
-            s: e
-            for s, e in self.equal.items()
-            if s not in symbols and not e.symbols() & set(symbols)
-        }
+        self.checks.bind(symbols, None if isinstance(values, Buffer) else values)
         self.add(BindStep(symbols, values))
 
     def branch(self, op: IfOp) -> None:
@@ -302,7 +303,7 @@ class _Planner:
         for region, steps in ((op.then, step.then), (op.otherwise, step.otherwise)):
             last = region.block.last_op
             assert isinstance(last, ReturnOp), "a branch ends in nn.return"
-            with self.into(steps):
+            with self.into(steps), self.checks.inside():
                 self.block(region.block, last.values, places)
         for y, place in zip(op.ys, places, strict=True):
             self.buffers[y] = self.write(place)
@@ -332,7 +333,7 @@ class _Planner:
         body: list[Step] = []
         self.now += 1
         self.kept.append([])
-        with self.into(body):
+        with self.into(body), self.checks.inside():
             numbered = self.argument(counter, as_expr(I64_BYTES))
             judged = self.argument(going, as_expr(1))
             self.block(block, rest[:carried], [p and p[1] for p in pairs])
@@ -350,6 +351,7 @@ class _Planner:
         )
         if isinstance(count, Symbol):
             self.bound.add(count.name)
+            self.checks.bind([count])
         results = [*(self.buffers[a] for a in arguments), *scans]
         for y, buffer in zip(op.ys, results, strict=True):
             self.buffers[y] = buffer

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from tapeout.ir.expr import Expr, Symbol
+from tapeout.ir.guards import Guard
 
 Kind: TypeAlias = Literal["input", "output", "weight", "arena", "late"]
 
@@ -97,10 +98,10 @@ class SizesStep:
 
 @dataclass(frozen=True)
 class CheckStep:
-    """Refuse to go on when two sizes differ: a reshape to sizes that data decides."""
+    """Refuse to go on when a guard does not hold; ``late``: data decides a size in it."""
 
-    have: Expr
-    want: Expr
+    guard: Guard
+    late: bool
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,21 @@ Step: TypeAlias = (
 
 @dataclass
 class Plan:
-    """Steps in order and the buffers that they use; ``late`` counts slots."""
+    """Steps in order and the buffers that they use; ``late`` counts slots.
+
+    ``guards`` must hold between the sizes of the inputs before the first step.
+    """
 
     steps: list[Step] = field(default_factory=list["Step"])
     arena: list[Buffer] = field(default_factory=list[Buffer])
     weights: list[str] = field(default_factory=list[str])
     late: int = 0
+    guards: list[Guard] = field(default_factory=list[Guard])
+
+    def checked(self) -> Iterator[Guard]:
+        """Every guard that a run checks."""
+        yield from self.guards
+        yield from (s.guard for s in self.walk() if isinstance(s, CheckStep))
 
     def walk(self) -> Iterator[Step]:
         """Every step, those inside others too."""

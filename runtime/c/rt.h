@@ -165,26 +165,42 @@ static inline void rt_end(rt_session *session, int32_t kernel, int64_t begin)
     }
 }
 
-/* Product and sum of sizes that are not negative; INT64_MAX when they overflow. */
-static inline int64_t rt_mul(int64_t a, int64_t b)
-{
-    return b != 0 && a > INT64_MAX / b ? INT64_MAX : a * b;
-}
-
+/* Arithmetic on sizes. What overflows becomes INT64_MAX, or -INT64_MAX below 0, and what is
+ * computed from INT64_MAX stays INT64_MAX: too large a size never looks like one that fits. */
 static inline int64_t rt_add(int64_t a, int64_t b)
 {
-    return a > INT64_MAX - b ? INT64_MAX : a + b;
+    if (a == INT64_MAX || b == INT64_MAX)
+        return INT64_MAX;
+    if (b > 0)
+        return a > INT64_MAX - b ? INT64_MAX : a + b;
+    return a < -INT64_MAX - b ? -INT64_MAX : a + b;
 }
 
-/* Difference and quotient of such sizes: one that overflowed stays as it is. b is above 0. */
+static inline int64_t rt_mul(int64_t a, int64_t b)
+{
+    if (a == 0 || b == 0)
+        return 0;
+    int64_t most = INT64_MAX / (b > 0 ? b : -b);
+    int negative = (a < 0) != (b < 0);
+    if (a > most || a < -most)
+        return negative ? -INT64_MAX : INT64_MAX;
+    return a * b;
+}
+
 static inline int64_t rt_sub(int64_t a, int64_t b)
 {
-    return a == INT64_MAX ? a : a - b;
+    return a == INT64_MAX ? a : b == INT64_MAX ? -INT64_MAX : rt_add(a, -b);
 }
 
+/* Quotient and remainder, rounded toward minus infinity; b is not 0. */
 static inline int64_t rt_div(int64_t a, int64_t b)
 {
-    return a == INT64_MAX ? a : a / b;
+    return a == INT64_MAX ? a : a / b - (a % b != 0 && (a % b < 0) != (b < 0));
+}
+
+static inline int64_t rt_mod(int64_t a, int64_t b)
+{
+    return a == INT64_MAX ? a : a - rt_div(a, b) * b;
 }
 
 #endif /* TAPEOUT_RT_H */

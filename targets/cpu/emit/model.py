@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tapeout.ir.expr import Expr, as_symbol
+from tapeout.ir.guards import Guard
 from tapeout.passes.memory.arena import Arena
 from tapeout.passes.memory.steps import Plan
+from tapeout.targets.cpu.emit.guards import TOO_LARGE, check_lines, counts
 from tapeout.targets.cpu.emit.interface import NO_UPPER, Interface, Port, limits
 from tapeout.targets.cpu.emit.kernel import KernelText
 from tapeout.targets.cpu.emit.steps import StepPrinter, helpers
-from tapeout.targets.cpu.emit.text import c_expr, c_factor, c_size, dim_name
+from tapeout.targets.cpu.emit.text import c_size, c_string, dim_name
 
 MODEL_H = """\
 /* What every kernel of this model includes. */
@@ -80,7 +82,8 @@ def emit_model(
         else "static const char *const kernel_names[] = {0};",
         "",
         *_arena(plan, arena, face),
-        *_derive(face),
+        *([TOO_LARGE] if any(map(counts, plan.checked())) else []),
+        *_derive(face, plan.guards),
         helpers(plan.steps),
         "static int execute(rt_session *s)",
         "{",
@@ -94,17 +97,6 @@ def emit_model(
         *_table(plan, face, kernels, arena, weight_bytes),
     ]
     return "\n".join(parts) + "\n"
-
-
-def c_string(text: str) -> str:
-    """Any text as a C string literal of printable ASCII; nothing in it can end the literal."""
-    out: list[str] = []
-    for byte in text.encode("utf-8", "surrogatepass"):
-        c = chr(byte)
-        plain = (c.isalnum() and byte < 128) or c in " _-.,:;/+*()[]<>=!#@"
-        out.append(c if plain else f"\\{byte:03o}")
-    # Two question marks in a row would be a trigraph to some compilers: "?" is always escaped.
-    return '"' + "".join(out) + '"'
 
 
 def _ports(kind: str, ports: Sequence[Port], slot: Callable[[Expr], int]) -> list[str]:
@@ -148,42 +140,47 @@ def _names(face: Interface) -> dict[str, str]:
     return {n: dim_name(n) for n, _, _ in face.symbols}
 
 
-def _derive(face: Interface) -> list[str]:
-    """Symbols that only expressions show, checks of those expressions, sizes of outputs."""
-    if not _derives(face):
+def _derive(face: Interface, guards: Sequence[Guard]) -> list[str]:
+    """Symbols that only expressions show, checks of those expressions, guards, output sizes."""
+    if not _derives(face, guards):
         return []
     early = {n: f"s->dims[{i}]" for n, i in face.slots.items()}
     solve: list[str] = []
     for solved in face.solved:
         axis, name = face.input_slot(solved.axis), solved.symbol.name
-        value = f"(s->dims[{axis}] - {c_factor(solved.rest, early)})"
-        solve.append(f"  s->dims[{face.slots[name]}] = to_floordiv({value}, {solved.factor});")
+        value = f"rt_sub(s->dims[{axis}], {c_size(solved.rest, early)})"
+        solve.append(f"  s->dims[{face.slots[name]}] = rt_div({value}, {solved.factor});")
     checks = [
         line
         for i, axis in enumerate(face.bound)
         if as_symbol(axis) is None
-        for line in _agreement(f"s->dims[{i}]", c_expr(axis, _names(face)), str(axis))
+        for line in _agreement(f"s->dims[{i}]", c_size(axis, _names(face)), str(axis))
     ]
     ranges = [
         line
         for name, low, high in face.symbols[len(face.symbols) - len(face.solved) :]
         for line in _range(dim_name(name), low, high, name)
     ]
+    held = ["  " + line for g in guards for line in check_lines(g, False, _names(face))]
     first = len(face.bound) + len(face.solved)
     sizes: list[str] = []
     for i, size in enumerate(face.derived):
         sizes.append(f"  s->dims[{first + i}] = {c_size(size, _names(face))};")
         sizes += _range(f"s->dims[{first + i}]", 0, NO_UPPER, str(size))
     return [
-        "static int derive(rt_session *s)", "{", *solve, *_dims(face), *checks, *ranges, *sizes,
+        "static int derive(rt_session *s)", "{", *solve, *_dims(face), *checks, *ranges,
+        *held, *sizes,
         "  return 0;", "}", "",
     ]  # fmt: skip
 
 
-def _derives(face: Interface) -> bool:
+def _derives(face: Interface, guards: Sequence[Guard]) -> bool:
     """Whether there is anything to compute or check between binding and running."""
     return bool(
-        face.solved or face.derived or len(face.bound) + len(face.solved) > len(face.symbols)
+        guards
+        or face.solved
+        or face.derived
+        or len(face.bound) + len(face.solved) > len(face.symbols)
     )
 
 
@@ -242,7 +239,7 @@ def _table(
     ]
     derived = len(face.solved) + len(face.derived)
     rows = [f"    .info = {{{', '.join(info)}}}", f"    .derived = {derived}"]
-    if _derives(face):
+    if _derives(face, plan.guards):
         rows.append("    .derive = derive")
     rows += [f"    .late_dims = {face.late_dims}", f"    .late = {plan.late}"]
     if plan.arena:

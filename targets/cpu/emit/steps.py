@@ -18,8 +18,9 @@ from tapeout.passes.memory.steps import (
     SizesStep,
     Step,
 )
+from tapeout.targets.cpu.emit.guards import check_lines
 from tapeout.targets.cpu.emit.interface import NO_UPPER, Interface
-from tapeout.targets.cpu.emit.text import c_expr, c_size
+from tapeout.targets.cpu.emit.text import c_size
 
 HELPERS = """\
 /* Give a size that data decides its value, if it is one that the kernels were made for. */
@@ -34,14 +35,14 @@ static int bind_size(rt_session *s, int32_t slot, int64_t value, int64_t low, in
   return 0;
 }
 
-static int check_size(rt_session *s, int64_t have, int64_t want)
+/* A loop has to turn as often as what it stacks has room for. */
+static int check_turns(rt_session *s, int64_t have, int64_t want)
 {
   if (have == want)
     return 0;
   return rt_fail(s, RT_E_VALUE,
-                 "a value in an input asks for a shape of another number of elements\\n"
-                 "  expected: %lld\\n  got: %lld",
-                 (long long)have, (long long)want);
+                 "a loop ends before its time\\n  expected: %lld turns\\n  got: %lld",
+                 (long long)want, (long long)have);
 }
 
 static void copy(void *target, const void *source, int64_t bytes)
@@ -78,11 +79,11 @@ class StepPrinter:
             case SizesStep():
                 target = self.pointer(step.target)
                 return [
-                    f"((int64_t *){target})[{i}] = {self.expr(e)};"
+                    f"((int64_t *){target})[{i}] = {self.size(e)};"
                     for i, e in enumerate(step.values)
                 ]
             case CheckStep():
-                return _checked(f"check_size(s, {self.size(step.have)}, {self.size(step.want)})")
+                return check_lines(step.guard, step.late, self.names)
             case IfStep():
                 return [
                     f"if ({self.first('uint8_t', step.condition)}) {{",
@@ -116,7 +117,7 @@ class StepPrinter:
         if buffer.kind == "output":
             _, port = self.face.outputs[buffer.number]
             sizes = [d for d in dict.fromkeys(port.dims) if d in self.face.late_derived]
-            binds = [self.bind_one(self.face.slot(d), self.expr(d), 0, NO_UPPER) for d in sizes]
+            binds = [self.bind_one(self.face.slot(d), self.size(d), 0, NO_UPPER) for d in sizes]
             return [*binds, *_checked(f"rt_output(s, {buffer.number})")]
         if step.loop is None:
             return _checked(f"rt_late(s, {buffer.number}, {size})")
@@ -131,7 +132,7 @@ class StepPrinter:
             source = self.pointer(step.values)
             values = [f"((const int64_t *){source})[{i}]" for i in range(len(step.symbols))]
         else:
-            values = [self.expr(e) for e in step.values]
+            values = [self.size(e) for e in step.values]
         if len(values) == 1:
             return [self.bind_symbol(step.symbols[0], values[0])]
         read = [f"  const int64_t v{i} = {text};" for i, text in enumerate(values)]
@@ -146,7 +147,7 @@ class StepPrinter:
 
     def bind_one(self, slot: int, value: str, low: int, high: ExprLike) -> str:
         """Bind the size in a slot, checked against its range."""
-        top = self.expr(high) if isinstance(high, Expr) else f"INT64_C({high})"
+        top = self.size(high) if isinstance(high, Expr) else f"INT64_C({high})"
         return _checked(f"bind_size(s, {slot}, {value}, {low}, {top})")[0]
 
     def loop(self, step: LoopStep) -> list[str]:
@@ -159,7 +160,7 @@ class StepPrinter:
         ]
         if isinstance(step.count, Expr):
             # What is scanned has room for this many slices.
-            head.append(f"{n} = to_min({n}, {self.expr(step.count)});")
+            head.append(f"{n} = to_min({n}, {self.size(step.count)});")
         begin: list[str] = []
         if step.counter is not None:
             begin.append(f"((int64_t *){self.pointer(step.counter)})[0] = {i};")
@@ -170,7 +171,7 @@ class StepPrinter:
         body = [*begin, *self.lines(step.body, 0), *end]
         after: list[str] = []
         if isinstance(step.count, Expr):
-            after = _checked(f"check_size(s, {self.expr(step.count)}, {i})")
+            after = _checked(f"check_turns(s, {i}, {self.size(step.count)})")
         elif step.count is not None:
             after = [self.bind_symbol(step.count, i)]
         inner = [*head, f"for (; {i} < {n} && {go}; {i}++) {{", *("  " + b for b in body), "}"]
@@ -206,12 +207,8 @@ class StepPrinter:
         table = {name: f"s->dims[{slot}]" for name, slot in self.face.slots.items()}
         return {**table, "_threads": "s->threads"}
 
-    def expr(self, value: Expr) -> str:
-        """A value that may be negative."""
-        return c_expr(value, self.names)
-
     def size(self, value: Expr) -> str:
-        """A size, saturated where it overflows."""
+        """A size, or another number of the graph; saturated where it overflows."""
         return c_size(value, self.names)
 
 

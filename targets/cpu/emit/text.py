@@ -88,6 +88,17 @@ def _never_negative(value: Expr) -> bool:
     return low is not None and low >= 0
 
 
+def c_string(text: str) -> str:
+    """Any text as a C string literal of printable ASCII; nothing in it can end the literal."""
+    out: list[str] = []
+    for byte in text.encode("utf-8", "surrogatepass"):
+        c = chr(byte)
+        plain = (c.isalnum() and byte < 128) or c in " _-.,:;/+*()[]<>=!#@"
+        out.append(c if plain else f"\\{byte:03o}")
+    # Two question marks in a row would be a trigraph to some compilers: "?" is always escaped.
+    return '"' + "".join(out) + '"'
+
+
 def literal(value: float, dtype: DType) -> str:
     """A constant of a carrier type in C; floats in hexadecimal, so that no bit is lost."""
     if dtype.is_float:
@@ -105,10 +116,11 @@ def literal(value: float, dtype: DType) -> str:
 
 
 def c_size(value: ExprLike, names: Mapping[str, str]) -> str:
-    """A size that is not negative, in C; INT64_MAX where it overflows.
+    """A size in C; INT64_MAX where it overflows.
 
-    Sums and products saturate in the runtime's ``rt_add`` and ``rt_mul``; a saturated operand
-    makes every result saturated, so that too large a size never looks like a small one.
+    Arithmetic saturates in the runtime's ``rt_add``, ``rt_mul`` and so on; a saturated operand
+    makes every result saturated, so that too large a size never looks like a small one. Divisors
+    are not 0: guards see to that.
     """
     expr = as_expr(value)
     plus = [_size_term(m, c, names) for m, c in expr.terms if c > 0]
@@ -138,13 +150,9 @@ def _size_term(monomial: Monomial, factor: int, names: Mapping[str, str]) -> str
 def _size_atom(atom: Symbol | Call, names: Mapping[str, str]) -> str:
     if isinstance(atom, Symbol):
         return names.get(atom.name, atom.name)
-    if not all(_never_negative(a) for a in atom.args):
-        return _atom(atom, names)
     args = [c_size(a, names) for a in atom.args]
-    if atom.fn == "floordiv":
-        return f"rt_div({args[0]}, {args[1]})"
-    if atom.fn == "mod":
-        return f"({args[0]} % {args[1]})"
+    if atom.fn in ("floordiv", "mod"):
+        return f"rt_{'div' if atom.fn == 'floordiv' else 'mod'}({args[0]}, {args[1]})"
     text = args[0]
     for other in args[1:]:
         text = f"to_{atom.fn}({text}, {other})"
