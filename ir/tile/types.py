@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from xdsl.ir import Data, TypeAttribute
@@ -126,5 +127,5 @@ def _number_text(value: int | float) -> str:
 
 def number(value: float) -> NumberAttr:
     """The attribute of a number; a bool is 0 or 1, a numpy scalar a Python number."""
-    plain = value.item() if isinstance(value, np.generic) else value
+    plain: Any = value.item() if isinstance(value, np.generic) else value
     return NumberAttr(int(plain) if isinstance(plain, bool) else plain)
