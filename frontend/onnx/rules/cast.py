@@ -8,6 +8,7 @@ from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.value import AnyValue, Value
 from tapeout.ir.dtypes import DType, boolean, f8e8m0, f32
 from tapeout.ir.errors import CompileError
+from tapeout.ir.ops.pointwise import BitcastOp
 
 
 def type_attribute(node: Call, name: str, default: DType | None = None) -> DType:
@@ -32,13 +33,11 @@ def cast_like(b: Builder, node: Call, x: Value, like: Value) -> Value:
 
 @rule("BitCast")
 def bit_cast(b: Builder, node: Call, x: Value) -> Value:
-    """The same bits as another type of the same width; between integers, a conversion."""
+    """The same bits as another type of the same width."""
     to = type_attribute(node, "to")
     if to.bits != x.dtype.bits:
         node.invalid("the types differ in width", ("from", x.dtype), ("to", to))
-    if to.is_float or x.dtype.is_float:
-        node.refuse("the bits of a float as an integer have no operator", ("to", to))
-    return b.convert(x, to)
+    return x if to is x.dtype else b.make(BitcastOp, x, to=to)
 
 
 @rule("Identity", containers=True)
