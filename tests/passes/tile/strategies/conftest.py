@@ -1,0 +1,113 @@
+"""Whole kernels lowered for machines of several widths and run by the tile interpreter."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tapeout.ir.evaluator import Evaluator, evaluate
+from tapeout.ir.module import Module
+from tapeout.ir.ops.structure import CallOp, EntryOp
+from tapeout.ir.tile import interpret
+from tapeout.ir.tile.ops import buffer_of
+from tapeout.ir.types import spec
+from tapeout.passes.fuse.outline import Fuse
+from tapeout.passes.layout.explicit_padding import ExplicitPadding
+from tapeout.passes.manager import run
+from tapeout.passes.pipeline import LAYOUT
+from tapeout.passes.tile.kernel_io import Lowered, Machine
+from tapeout.passes.tile.strategies import constant_operands, lower_kernel
+
+Array = np.ndarray[Any, Any]
+Sizes = Mapping[str, int]
+
+MACHINES = {
+    4: Machine(lanes=4, tile_m=3, tile_n=8, l1_bytes=1 << 15, l2_bytes=1 << 18),
+    8: Machine(lanes=8, tile_m=6, tile_n=16, l1_bytes=1 << 15, l2_bytes=1 << 20),
+    16: Machine(lanes=16, tile_m=14, tile_n=32, l1_bytes=1 << 15, l2_bytes=1 << 20),
+}
+
+
+@pytest.fixture(params=MACHINES, ids=lambda lanes: f"{lanes} lanes")
+def machine(request: pytest.FixtureRequest) -> Machine:
+    """A device of 4, 8 or 16 lanes."""
+    return MACHINES[request.param]
+
+
+class TileEvaluator(Evaluator):
+    """The reference evaluator with every kernel run as its tile program, there and back."""
+
+    def __init__(self, module: Module, machine: Machine) -> None:
+        super().__init__(module)
+        constants = constant_operands(module)
+        self.lowered: dict[str, Lowered] = {
+            name: lower_kernel(kernel, machine, constants[name])
+            for name, kernel in module.kernels().items()
+        }
+
+    def run(self, op: Any) -> Sequence[Array]:
+        """Run a call tile by tile; parallel loops in both directions."""
+        if not isinstance(op, CallOp):
+            return super().run(op)
+        lowered = self.lowered[op.callee.data]
+        assert lowered.count is None, "no data decides a size here"
+        lowered.program.verify()
+        given = [np.asarray(self.values[a]) for a in op.args]
+        given = [lowered.packs[i](a) if i in lowered.packs else a for i, a in enumerate(given)]
+        buffers = [buffer_of(v) for v in lowered.program.body.block.args]
+        shaped = [
+            a.reshape([d.evaluate(self.symbols) for d in b.dims])
+            for a, b in zip(given, buffers, strict=False)
+        ]
+        there = interpret.run(lowered.program, shaped, self.symbols)
+        back = interpret.run(lowered.program, shaped, self.symbols, backwards=True)
+        for a, b in zip(there, back, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg="parallel iterations depend on each other")
+        wanted = [[d.evaluate(self.symbols) for d in spec(r).dims] for r in op.results]
+        return [r.reshape(shape) for r, shape in zip(there, wanted, strict=True)]
+
+
+def drawn(entry: EntryOp, sizes: Sizes) -> dict[str, Array]:
+    random = np.random.default_rng(5)
+    arrays: dict[str, Array] = {}
+    for name, value in zip(entry.inputs.data, entry.body.block.args, strict=True):
+        want = spec(value)
+        shape = [d.evaluate(sizes) for d in want.dims]
+        made = (
+            random.standard_normal(shape) if want.dtype.is_float else random.integers(0, 2, shape)
+        )
+        arrays[name] = np.asarray(made).astype(want.dtype.numpy)
+    return arrays
+
+
+@pytest.fixture
+def lowers(machine: Machine) -> Callable[..., list[str]]:
+    """``lowers(module, sizes...)``: tile programs agree with the evaluator; gives their titles."""
+
+    def check(module: Module, *sizes: Sizes, tolerance: float = 1e-5) -> list[str]:
+        cases = [drawn(next(module.entries()), s) for s in sizes or ({},)]
+        wanted = [evaluate(module, arrays) for arrays in cases]
+        run(module, [*LAYOUT, ExplicitPadding(), Fuse()], verify="each")
+        entry = next(module.entries())
+        titles: list[str] = []
+        for arrays, want in zip(cases, wanted, strict=True):
+            tiled = TileEvaluator(module, machine)
+            given = [arrays[name] for name in entry.inputs.data]
+            tiled.bind_inputs(entry, given)
+            have = tiled.block(entry.body.block, given)
+            for (name, a), b in zip(want.items(), have, strict=True):
+                shapes = {n: x.shape for n, x in arrays.items()}
+                same(a, b, tolerance, f"{name} for {shapes}")
+            titles = [low.program.title.data for low in tiled.lowered.values()]
+        return titles
+
+    return check
+
+
+def same(want: Array, have: Array, tolerance: float, message: str) -> None:
+    assert have.dtype == want.dtype
+    assert have.shape == want.shape
+    a, b = want.astype(np.float64), have.astype(np.float64)
+    top = np.abs(a[np.isfinite(a)]).max(initial=0.0)
+    np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance * top, err_msg=message)

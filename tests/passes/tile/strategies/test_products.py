@@ -1,0 +1,97 @@
+"""Matrix products, convolutions, windows and attention, with what is fused to them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tapeout.ir.expr import as_expr
+from tapeout.ir.ops.attention import AttentionOp
+from tapeout.ir.ops.pool import PoolOp
+
+Graph = Callable[..., Any]
+Lowers = Callable[..., list[str]]
+
+SIZES = [{"B": 1, "S": 1}, {"B": 2, "S": 7}, {"B": 1, "S": 33}]
+
+
+@pytest.mark.parametrize("columns", [1, 5, 16, 37])
+def test_a_packed_product_with_its_epilogue(graph: Graph, lowers: Lowers, columns: int) -> None:
+    g = graph(x="f32 B, S, 9", r=f"f32 B, S, {columns}")
+    y = g.map("add", g.matmul(g["x"], g.weight(9, columns)), g.weight(columns))
+    titles = lowers(g.returning(g.map("add", g.map("gelu", y), g["r"])), *SIZES)
+    assert len(titles) == 1
+    assert titles[0].startswith("product")
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 29])
+def test_products_of_a_known_number_of_rows(graph: Graph, lowers: Lowers, rows: int) -> None:
+    g = graph(x=f"f32 {rows}, 11")
+    lowers(g.returning(g.matmul(g["x"], g.weight(12, 11), transpose_b=True)))
+
+
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_products_of_two_activations(graph: Graph, lowers: Lowers, transpose_b: bool) -> None:
+    b = "f32 B, S, 10" if transpose_b else "f32 B, 10, S"
+    g = graph(a="f32 B, S, 10", b=b)
+    lowers(g.returning(g.matmul(g["a"], g["b"], transpose_b=transpose_b)), *SIZES)
+
+
+def test_a_product_of_nothing_is_zero(graph: Graph, lowers: Lowers) -> None:
+    g = graph(a="f32 3, 0", b="f32 0, 5")
+    lowers(g.returning(g.matmul(g["a"], g["b"])))
+
+
+CONVOLUTIONS: dict[str, dict[str, Any]] = {
+    "1x1": {"outputs": 7, "kernel": 1},
+    "3x3": {"outputs": 20, "kernel": 3},
+    "3x3 strided": {"outputs": 9, "kernel": 3, "strides": (2, 2)},
+    "3x3 dilated": {"outputs": 5, "kernel": 3, "dilations": (2, 2), "pads": (2, 2, 2, 2)},
+    "5x5 uneven pads": {"outputs": 6, "kernel": 5, "pads": (0, 2, 1, 3)},
+    "grouped": {"outputs": 8, "kernel": 3, "groups": 2},
+    "depthwise": {"outputs": 4, "kernel": 3, "groups": 4},
+    "depthwise strided": {"outputs": 4, "kernel": 3, "groups": 4, "strides": (2, 1)},
+}
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+@pytest.mark.parametrize("size", [(1, 5), (6, 9)], ids=str)
+def test_convolutions(graph: Graph, lowers: Lowers, kind: str, size: tuple[int, int]) -> None:
+    g = graph(x=f"f32 B, 4, {size[0] + 4}, {size[1] + 4}")
+    attrs = dict(CONVOLUTIONS[kind])
+    y = g.conv(g["x"], attrs.pop("outputs"), attrs.pop("kernel"), **attrs)
+    lowers(g.returning(g.map("relu", y)), {"B": 1}, {"B": 2})
+
+
+def test_a_residual_joins_its_convolution(graph: Graph, lowers: Lowers) -> None:
+    g = graph(x="f32 B, 4, 6, 6", r="f32 B, 8, 6, 6")
+    y = g.map("relu", g.map("add", g.conv(g["x"], 8, 3), g["r"]))
+    lowers(g.returning(g.conv(y, 5, 3)), {"B": 2})
+
+
+@pytest.mark.parametrize("fn", ["max", "mean"])
+@pytest.mark.parametrize("channels", [1, 6, 33])
+def test_pools(graph: Graph, lowers: Lowers, fn: str, channels: int) -> None:
+    g = graph(x=f"f32 B, {channels}, 7, 6")
+    window = {"kernel": (3, 2), "strides": (2, 2), "pads": (1, 0, 1, 1), "dilations": (1, 1)}
+    y = g.op(PoolOp, g["x"], fn=fn, sizes=(as_expr(4), as_expr(3)), **window)
+    lowers(g.returning(g.map("neg", y)), {"B": 2})
+
+
+@pytest.mark.parametrize("depth", [4, 17])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_stores_through_its_transpose(
+    graph: Graph, lowers: Lowers, depth: int, causal: bool
+) -> None:
+    g = graph(**{n: f"f32 B, S, 2, {depth}" for n in "qkv"})
+    heads = [g.transpose(g[n], (0, 2, 1, 3)) for n in "qkv"]
+    y = g.op(AttentionOp, *heads, None, scale=0.4, causal=causal)
+    titles = lowers(g.returning(g.transpose(y, (0, 2, 1, 3))), *SIZES)
+    assert len(titles) == 1
+
+
+@pytest.mark.parametrize("mask", ["f32 B, 1, 1, T", "f32 S, T", "bool B, 2, S, T"])
+def test_masked_attention_on_other_keys(graph: Graph, lowers: Lowers, mask: str) -> None:
+    g = graph(q="f32 B, 2, S, 6", k="f32 B, 1, T, 6", v="f32 B, 1, T, 9", mask=mask)
+    y = g.op(AttentionOp, g["q"], g["k"], g["v"], g["mask"], scale=0.4)
+    lowers(g.returning(y), *({**s, "T": t} for s, t in zip(SIZES, (1, 20, 5), strict=True)))
