@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from xdsl.builder import Builder
 from xdsl.ir import Block, Region, SSAValue
 from xdsl.rewriter import InsertPoint
 
-from random_graphs.draw import PLACES, Draw, is_small, typed
+from random_graphs.draw import PLACES, Draw, Move, is_small, typed
 from random_graphs.moves import binary, concat, cut, pad, quotient, reduce, unary, where
 from tapeout.ir.dtypes import boolean, f32, i64
 from tapeout.ir.expr import Expr, as_expr, is_at_least
@@ -137,7 +137,7 @@ def _until(d: Draw, step: SSAValue) -> SSAValue:
 
 
 @contextmanager
-def inside(d: Draw, block: Block) -> Iterator[Block]:
+def inside(d: Draw, block: Block) -> Generator[Block]:
     """Insert into a block, from whose values nothing leaves but what it returns."""
     builder, pool, exact = d.builder, d.pool, d.exact
     d.builder, d.pool, d.exact = Builder(InsertPoint.at_end(block)), list(pool), set(exact)
@@ -147,7 +147,7 @@ def inside(d: Draw, block: Block) -> Iterator[Block]:
     d.builder, d.pool, d.exact = builder, pool, exact
 
 
-def _some(d: Draw, moves: Sequence[object]) -> None:
+def _some(d: Draw, moves: Sequence[Move]) -> None:
     for _ in range(int(d.random.integers(1, 5))):
         move = d.pick(moves)
         y = move(d)

@@ -62,7 +62,8 @@ class Draw(Emit):
     def input(self, name: str) -> SSAValue:
         """An input of the entry."""
         entry = next(self.module.entries())
-        return entry.body.block.args[entry.inputs.data.index(name)]
+        names: tuple[str, ...] = entry.inputs.data
+        return entry.body.block.args[names.index(name)]
 
     def fresh(self, most: ExprLike) -> Expr:
         """A symbol that data binds, up to the greatest value of ``most``."""
@@ -126,10 +127,7 @@ def draw(seed: int, moves: Sequence[Move], count: int = 8, runs: int = 3) -> Cas
             d.pool.append(y)
             done.append(move.__name__)
     _finish(d, entry)
-    sizes = [
-        {n: int(random.integers(s.lo, s.hi + 1)) for n, s in _symbols().items()}
-        for _ in range(runs)
-    ]
+    sizes = [_sizes(random) for _ in range(runs)]
     return Case(seed, module, [_arrays(entry, s, random) for s in sizes], done)
 
 
@@ -138,8 +136,10 @@ def is_small(t: Spec) -> bool:
     return t.size.constant != 0 and is_at_least(as_expr(MOST_ELEMENTS), t.size)
 
 
-def _symbols() -> dict[str, Any]:
-    return {n: next(iter(e.symbols())) for n, e in SYMBOLS.items()}
+def _sizes(random: np.random.Generator) -> dict[str, int]:
+    """A value within its range for every symbol."""
+    limits = {name: bounds(size) for name, size in SYMBOLS.items()}
+    return {name: int(random.integers(lo or 0, (hi or 0) + 1)) for name, (lo, hi) in limits.items()}
 
 
 def _inputs(random: np.random.Generator) -> list[tuple[str, Spec]]:
