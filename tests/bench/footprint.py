@@ -8,6 +8,7 @@ remains over weights and working memory: it should be a small constant.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from options import parse
@@ -87,21 +88,42 @@ def _sizes(artifact: str) -> tuple[int, int, int, float | None]:
 
 
 def table(rows: list[Row]) -> Table:
-    """Lay the rows out."""
-    heads = ("compile s", "code kB", "source kB", "weights MB", "working MB", "arena/bound", "peak MB", "rest MB")
-    grid = Table("model", "engine", *heads, title="footprint")
-    for row in rows:
-        seconds = f"{row.prepare_seconds:.1f}" if row.engine == OURS else "-"
-        kilo = [_scaled(size, 1e3) for size in (row.code_bytes, row.source_bytes)]
-        held = [_scaled(size, 1e6) for size in (row.weights_bytes, row.working_bytes)]
-        arena = "-" if row.arena_over_bound is None else f"{row.arena_over_bound:.3f}"
-        peak = [_scaled(size, 1e6) for size in (row.peak_bytes, row.rest_bytes())]
-        grid.add_row(row.model, row.engine, seconds, *kilo, *held, arena, *peak)
+    """Lay the figures out, one a line, with how each was obtained; a column for each model."""
+    models = list(dict.fromkeys(row.model for row in rows))
+    grid = Table("figure", "engine", *models, "how obtained", title="footprint")
+    for name, how, cell in FIGURES:
+        for engine in dict.fromkeys(row.engine for row in rows):
+            cells = {row.model: cell(row) for row in rows if row.engine == engine}
+            if any(text is not None for text in cells.values()):
+                texts = [cells.get(model) or "-" for model in models]
+                grid.add_row(name, engine, *texts, how)
     return grid
 
 
-def _scaled(size: int | None, unit: float) -> str:
-    return "-" if size is None else f"{size / unit:.1f}"
+def _compile_seconds(row: Row) -> str | None:
+    """The peers read the ONNX file: they have no time ahead of time."""
+    return f"{row.prepare_seconds:.1f}" if row.engine == OURS else None
+
+
+def _scaled(size: int | None, unit: float) -> str | None:
+    return None if size is None else f"{size / unit:.1f}"
+
+
+def _ratio(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
+
+
+FIGURES: tuple[tuple[str, str, Callable[[Row], str | None]], ...] = (
+    ("compile s", "measured: clock", _compile_seconds),
+    ("code kB", "counted: bytes of the .so", lambda r: _scaled(r.code_bytes, 1e3)),
+    ("other kB", "counted: C sources, manifest", lambda r: _scaled(r.source_bytes, 1e3)),
+    ("weights MB", "counted: bytes of the file", lambda r: _scaled(r.weights_bytes, 1e6)),
+    ("working MB", "measured: the runtime's sum", lambda r: _scaled(r.working_bytes, 1e6)),
+    ("arena / bound", "exact: the memory plan's", lambda r: _ratio(r.arena_over_bound)),
+    ("peak MB", "measured: VmHWM", lambda r: _scaled(r.peak_bytes, 1e6)),
+    ("rest MB", "peak - weights - working", lambda r: _scaled(r.rest_bytes(), 1e6)),
+)
+"""Each figure: its name and unit, how it was obtained, and its text, None where it has none."""
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 
+import os
 import sys
 
 import numpy as np
@@ -11,8 +12,7 @@ import onnxruntime
 
 def main(model: str, tokens: str) -> None:
     """Print the first eight values of the sentence's embedding."""
-    with np.load(tokens) as arrays:
-        inputs = {name: arrays[name] for name in arrays.files}
+    inputs = {file[:-4]: np.load(f"{tokens}/{file}") for file in os.listdir(tokens)}
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     embedding = np.asarray(session.run(["sentence_embedding"], inputs)[0])
     print(*(f"{x:.5f}" for x in embedding[0, :8]), flush=True)

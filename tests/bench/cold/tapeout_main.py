@@ -1,5 +1,6 @@
 """Cold start with this project from Python: load the artifact, encode one short sentence."""
 
+import os
 import sys
 
 import numpy as np
@@ -9,8 +10,7 @@ import tapeout
 
 def main(artifact: str, tokens: str) -> None:
     """Print the first eight values of the sentence's embedding."""
-    with np.load(tokens) as arrays:
-        inputs = {name: arrays[name] for name in arrays.files}
+    inputs = {file[:-4]: np.load(f"{tokens}/{file}") for file in os.listdir(tokens)}
     embedding = tapeout.load(artifact).run(inputs)["sentence_embedding"]
     print(*(f"{x:.5f}" for x in embedding[0, :8]), flush=True)
 
