@@ -1,0 +1,139 @@
+"""One model with a kernel of every strategy, compiled for each device and run by a C program."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from xdsl.builder import Builder
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.rewriter import InsertPoint
+
+from tapeout.frontend import driver
+from tapeout.ir.build import Emit
+from tapeout.ir.dtypes import f32
+from tapeout.ir.evaluator import evaluate
+from tapeout.ir.expr import as_expr
+from tapeout.ir.module import Module
+from tapeout.ir.ops.attention import AttentionOp
+from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.ops.norm import LayerNormOp, SoftmaxOp
+from tapeout.ir.ops.pool import PoolOp
+from tapeout.ir.ops.structure import EntryOp, ReturnOp
+from tapeout.ir.ops.views import ConcatOp
+from tapeout.ir.types import Spec
+from tapeout.runtime import artifact
+from tapeout.runtime.cpu import features, machine
+from tapeout.targets.cpu import target
+from tapeout.targets.cpu.device import devices
+
+Array = np.ndarray[Any, Any]
+HERE = Path(__file__).parent
+HEADERS = HERE.parents[3] / "runtime" / "c"
+SYSROOT = "/usr/aarch64-linux-gnu"
+
+INPUTS: dict[str, Sequence[int]] = {"image": (2, 5, 11, 9), "tokens": (2, 21, 24)}
+
+
+def mixture() -> Module:
+    """Convolutions, pools, products, attention, norms, reductions and a concatenation."""
+    specs = [(n, Spec(tuple(map(as_expr, shape)), f32)) for n, shape in INPUTS.items()]
+    entry = EntryOp("main", specs, ["pixels", "words", "row_sums"])
+    module = Module(ModuleOp([entry]))
+    g = Emit(Builder(InsertPoint.at_end(entry.body.block)))
+    random = np.random.default_rng(2)
+
+    def weight(*shape: int) -> SSAValue:
+        values = (random.standard_normal(shape) / 4).astype(np.float32)
+        return g.builder.insert(module.constant(values)).results[0]
+
+    image, tokens = entry.body.block.args
+    g.builder.insert(ReturnOp([_pixels(g, weight, image), *_words(g, weight, tokens)]))
+    return module
+
+
+def _pixels(g: Emit, weight: Callable[..., SSAValue], x: SSAValue) -> SSAValue:
+    same = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    y = g.map("relu", g.op(ConvOp, x, weight(20, 5, 3, 3), weight(20), **same))
+    y = g.op(ConvOp, y, weight(20, 1, 3, 3), weight(20), **(same | {"groups": 20}))
+    y = g.op(ConvOp, y, weight(34, 20, 3, 3), None, **(same | {"strides": (2, 2)}))
+    pool = {"kernel": (3, 3), "strides": (2, 2), "pads": (1,) * 4, "dilations": (1, 1)}
+    sizes = {"sizes": (as_expr(3), as_expr(3))}
+    pools = [g.op(PoolOp, g.map("silu", y), fn=fn, **pool, **sizes) for fn in ("max", "mean")]
+    return g.op(ConcatOp, pools, axis=1)
+
+
+def _words(g: Emit, weight: Callable[..., SSAValue], x: SSAValue) -> list[SSAValue]:
+    y = g.op(LayerNormOp, x, weight(24), weight(24), axis=-1, epsilon=1e-5)
+    shape = (2, 21, 3, 8)
+    heads = [
+        g.transpose(g.reshape(g.matmul(y, weight(24, 24)), shape), (0, 2, 1, 3)) for _ in "qkv"
+    ]
+    mixed = g.transpose(g.op(AttentionOp, *heads, None, scale=0.35), (0, 2, 1, 3))
+    x = g.map("add", g.matmul(g.reshape(mixed, (2, 21, 24)), weight(24, 24)), x)
+    y = g.map("gelu", g.map("add", g.matmul(x, weight(24, 50)), weight(50)))
+    return [g.op(SoftmaxOp, y, axis=-1), g.reduce("sum", y, (0, 2))]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A C program that runs the model on one device, perhaps under an emulator."""
+
+    command: tuple[str, ...]
+    weights: Path
+
+    def __call__(self, threads: int, given: dict[str, Array]) -> bytes:
+        """The bytes of all outputs."""
+        data = b"".join(given[name].tobytes() for name in INPUTS)
+        command = [*self.command, str(self.weights), str(threads)]
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def given() -> dict[str, Array]:
+    """Inputs of the model."""
+    random = np.random.default_rng(9)
+    return {n: random.standard_normal(shape).astype(np.float32) for n, shape in INPUTS.items()}
+
+
+@pytest.fixture(scope="session")
+def wanted(given: dict[str, Array]) -> list[Array]:
+    """What the reference evaluator gives."""
+    return list(evaluate(mixture(), given).values())
+
+
+def runnable() -> list[str]:
+    """Devices of this machine, and NEON, which runs under an emulator elsewhere."""
+    have, kind = features(), machine()
+    own = [d.name for d in devices().values() if d.machine in ("", kind)]
+    return [n for n in own if have >= set(devices()[n].features)] + ["neon"] * (kind != "aarch64")
+
+
+@pytest.fixture(scope="session", params=runnable())
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """The model for one device, linked to a C program."""
+    device = target.built_on(machine(), devices()[request.param])
+    folder = tmp_path_factory.mktemp(request.param)
+    module = mixture()
+    driver.lower(module)
+    built = target.compile_module(module, [device])
+    artifact.write(folder, built.manifest, built.files, "dir")
+    code = folder / json.loads((folder / "manifest.json").read_text())["code"][0]["file"]
+    command = [device.compiler, "-O1", "-Wall", "-Wextra", "-Werror", f"-I{HEADERS}"]
+    command += [str(HERE / "driver.c"), str(code), f"-Wl,-rpath,{code.parent}"]
+    subprocess.run([*command, "-o", str(folder / "driver")], check=True, env=dict(os.environ))
+    run = (str(folder / "driver"),)
+    if device.machine != machine():
+        emulator = shutil.which("qemu-aarch64")
+        assert emulator, "qemu-aarch64 is missing: apt-get install qemu-user"
+        run = (emulator, "-L", SYSROOT, *run)
+    return Program(run, folder / "weights.bin")
