@@ -10,6 +10,7 @@
 
 #include "internal.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #define CHUNK_WORDS 2048
@@ -30,6 +31,7 @@ struct checksum {
     const char *data;
     int64_t bytes;
     int64_t parts;
+    atomic_int_fast64_t next; /* the first part that nobody has taken */
     uint64_t totals[MAX_PARTS];
 };
 
@@ -77,20 +79,26 @@ static uint64_t chunk_sum(const struct checksum *sum, const char *data, int64_t 
     return bytes >= CHUNK_BYTES ? whole_chunk_sum(sum, data) : last_chunk_sum(sum, data, bytes);
 }
 
+static uint64_t part_sum(const struct checksum *sum, int64_t part)
+{
+    int64_t chunks = (sum->bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+    uint64_t total = 0;
+    for (int64_t c = part * chunks / sum->parts; c < (part + 1) * chunks / sum->parts; c++) {
+        uint64_t one = chunk_sum(sum, sum->data + c * CHUNK_BYTES, sum->bytes - c * CHUNK_BYTES);
+        total += mix(one + (uint64_t)(c + 1) * 0x9e3779b97f4a7c15u);
+    }
+    return total;
+}
+
+/* Threads take parts as they come: at start-up a thread may be slow to get a CPU. */
 static void sum_parts(void *args, int64_t begin, int64_t end, int thread)
 {
     struct checksum *sum = args;
-    int64_t chunks = (sum->bytes + CHUNK_BYTES - 1) / CHUNK_BYTES;
+    (void)begin;
+    (void)end;
     (void)thread;
-    for (int64_t part = begin; part < end; part++) {
-        uint64_t total = 0;
-        for (int64_t c = part * chunks / sum->parts; c < (part + 1) * chunks / sum->parts; c++) {
-            uint64_t one =
-                chunk_sum(sum, sum->data + c * CHUNK_BYTES, sum->bytes - c * CHUNK_BYTES);
-            total += mix(one + (uint64_t)(c + 1) * 0x9e3779b97f4a7c15u);
-        }
-        sum->totals[part] = total;
-    }
+    for (int64_t part; (part = atomic_fetch_add(&sum->next, 1)) < sum->parts;)
+        sum->totals[part] = part_sum(sum, part);
 }
 
 static void begin(struct checksum *sum, const void *data, int64_t bytes)
@@ -99,6 +107,7 @@ static void begin(struct checksum *sum, const void *data, int64_t bytes)
     sum->bytes = bytes;
     /* Below 1 MB a thread's start costs more than it saves. */
     sum->parts = bytes < (1 << 20) ? 1 : MAX_PARTS;
+    atomic_init(&sum->next, 0);
     for (uint64_t i = 0; i < CHUNK_WORDS; i++) {
         uint64_t key = mix((i + 1) * 0x9e3779b97f4a7c15u) | 1;
         sum->low[i] = (uint32_t)key;
@@ -118,7 +127,7 @@ uint64_t TAPEOUT_NAME(checksum)(tapeout_session *session)
 {
     struct checksum sum;
     begin(&sum, session->weights, session->weights_bytes);
-    rt_parallel(session, sum_parts, &sum, sum.parts);
+    rt_parallel(session, sum_parts, &sum, sum.parts > 1 ? session->threads : 1);
     return added(&sum);
 }
 
@@ -126,6 +135,6 @@ uint64_t TAPEOUT_NAME(checksum_of)(const void *data, int64_t bytes)
 {
     struct checksum sum;
     begin(&sum, data, bytes);
-    sum_parts(&sum, 0, sum.parts, 0);
+    sum_parts(&sum, 0, 1, 0);
     return added(&sum);
 }

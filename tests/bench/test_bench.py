@@ -57,6 +57,27 @@ def test_footprint_counts_what_a_process_holds_at_its_peak(tmp_path: Path) -> No
     assert row["peak_bytes"] > row["weights_bytes"] > 0
 
 
+def test_starts_are_measured_in_environments_that_hold_the_wheel_and_numpy_only() -> None:
+    """One that held more, or our sources by an import hook, would start later than a user's."""
+    code = (
+        "import sys, tapeout.runtime.program, importlib.metadata as m;"
+        "print(tapeout.__file__, len(sys.meta_path), *sorted(d.name for d in m.distributions()))"
+    )
+    find = f"import sys; sys.path.insert(0, {str(HERE)!r}); import installs"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{find}; print(installs.with_tapeout())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    python = Path(found.stdout.strip())
+    told = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True)
+    place, hooks, *packages = told.stdout.split()
+    assert Path(place).is_relative_to(python.parents[1])
+    assert int(hooks) == 3  # Python's own
+    assert packages == ["numpy", "tapeout"]
+
+
 def test_an_engine_that_fails_is_named_and_ends_the_run_with_1(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['onnxruntime'] = None\n")
