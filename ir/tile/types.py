@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 from xdsl.ir import Data, TypeAttribute
@@ -127,5 +127,5 @@ def _number_text(value: int | float) -> str:
 
 def number(value: float) -> NumberAttr:
     """The attribute of a number; a bool is 0 or 1, a numpy scalar a Python number."""
-    plain: Any = value.item() if isinstance(value, np.generic) else value
+    plain = cast(int | float, np.asarray(value).item()) if isinstance(value, np.generic) else value
     return NumberAttr(int(plain) if isinstance(plain, bool) else plain)

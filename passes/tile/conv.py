@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from xdsl.ir import BlockArgument, SSAValue
@@ -54,6 +54,23 @@ class PackFilters:
 def lower_conv(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     """The tile program of a channels-last convolution with constant filters."""
     return _Conv(kernel, machine, constants).build()
+
+
+class _Panel(NamedTuple):
+    """Image, group, and first output channel of a panel of filters."""
+
+    n: Expr
+    g: Expr
+    j: Expr
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """A register tile: where its panel and its output pixels are, and its shape."""
+
+    panel: _Panel
+    at: tuple[Expr, ...]
+    shape: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -128,16 +145,18 @@ class _Conv:
         """Image, group, panel of output channels, outer spatial axes; then blocks of pixels."""
         with self.b.parallel("n", self.dims[0]) as n, self.b.parallel("g", self.groups) as g:
             with self.b.parallel("j", self.per_group, self.width) as j, self.pull.scope():
-                self.spatial(n.iv, g.iv, j.iv, [])
+                self.spatial(_Panel(n.iv, g.iv, j.iv), [])
 
-    def spatial(self, n: Expr, g: Expr, j: Expr, outer: list[Expr]) -> None:
+    def spatial(self, panel: _Panel, outer: list[Expr]) -> None:
         sizes = self.dims[1:-1]
         if len(outer) < len(sizes) - 2:
             with self.b.parallel("s", sizes[len(outer)]) as loop:
-                self.spatial(n, g, j, [*outer, loop.iv])
+                self.spatial(panel, [*outer, loop.iv])
             return
         for block in self.blocks(sizes):
-            self.tile(n, g, j, outer, block)
+            row, column = block.place()
+            at = (*outer, row, column) if len(sizes) > 1 else (*outer, column)
+            self.tile(_Tile(panel, at, (block.pixels, self.width)))
 
     def blocks(self, sizes: Sequence[Expr]) -> Iterator[_Block]:
         """Loops over register tiles of pixels; the body of each runs while it is open."""
@@ -160,13 +179,10 @@ class _Conv:
                     with self.b.loop("c", lo, hi, step) as loop, self.pull.scope():
                         yield _Block(row.iv, 1, loop.iv, step)
 
-    def tile(self, n: Expr, g: Expr, j: Expr, outer: list[Expr], block: _Block) -> None:
+    def tile(self, tile: _Tile) -> None:
         """One register tile: all taps and channels, then the epilogue."""
-        dtype = spec(self.root.y).dtype
-        start = self.b.full(0, (block.pixels, self.width), accumulator(dtype))
-        row, column = block.place()
-        at = [*outer, row, column] if len(self.dims) > 3 else [*outer, column]
-        total = self.reduce(n, g, j, at, [], start, (block.pixels, self.width))
+        dtype, (_, g, j) = spec(self.root.y).dtype, tile.panel
+        total = self.taps_of(tile, [], self.b.full(0, tile.shape, accumulator(dtype)))
         channel = g * self.per_group + j + lane(1, self.width)
         cut = (self.per_group % self.width) != 0
         bounds: Bounds = ((j + lane(1, self.width), self.per_group),) if cut else ()
@@ -175,67 +191,50 @@ class _Conv:
             total = self.b.map("add", total, self.b.convert(bias, accumulator(dtype)))
         total = self.b.convert(total, dtype)
         self.pull.made[self.root.y] = lambda i, s, b: total
-        self.results.store([n, *at, channel], (block.pixels, self.width), bounds)
+        self.results.store([tile.panel.n, *tile.at, channel], tile.shape, bounds)
 
-    def reduce(
-        self,
-        n: Expr,
-        g: Expr,
-        j: Expr,
-        at: list[Expr],
-        tap: list[Expr],
-        total: SSAValue,
-        shape: tuple[int, int],
-    ) -> SSAValue:
-        """Loops over kernel positions and channels around one step of the product."""
-        axis = len(tap)
-        last = axis == len(self.taps) - 1
-        count = self.taps[axis]
+    def taps_of(self, tile: _Tile, tap: list[Expr], total: SSAValue) -> SSAValue:
+        """Loops over kernel positions around runs of channels; merged, a run is a row of taps."""
+        count = self.taps[len(tap)]
+        last = len(tap) == len(self.taps) - 1
         if last and self.merged:
-            return self.run(n, g, j, at, tap, total, shape, self.channels * count, ZERO)
+            return self.run(tile, [*tap, ZERO], total, self.channels * count)
         with self.b.loop("t", 0, count, 1, [total]) as loop, self.pull.scope():
-            inner = [*tap, loop.iv]
+            inner, carried = [*tap, loop.iv], loop.carried[0]
             if last:
-                flat = self.run(n, g, j, at, inner, loop.carried[0], shape, self.channels, loop.iv)
+                loop.next = [self.run(tile, inner, carried, self.channels)]
             else:
-                flat = self.reduce(n, g, j, at, inner, loop.carried[0], shape)
-            loop.next = [flat]
+                loop.next = [self.taps_of(tile, inner, carried)]
         return loop.results[0]
 
-    def run(
-        self,
-        n: Expr,
-        g: Expr,
-        j: Expr,
-        at: list[Expr],
-        tap: list[Expr],
-        total: SSAValue,
-        shape: tuple[int, int],
-        length: Expr,
-        last_tap: Expr,
-    ) -> SSAValue:
+    def run(self, tile: _Tile, tap: list[Expr], total: SSAValue, length: Expr) -> SSAValue:
         """The innermost loop: an unbroken run of the input against a column of the panel."""
-        root = self.root
-        x, w = self.pull.buffers[root.x], self.pull.buffers[root.w]
-        position = ZERO
-        for t, count in zip(tap, self.taps, strict=False):
-            position = position * count + t
-        if len(tap) < len(self.taps):
-            position = position * self.taps[-1]
-        strides, dilations = root.strides.data, root.dilations.data
-        moved = [
-            o * s + t * d
-            for o, s, d, t in zip(at, strides, dilations, [*tap, ZERO][: len(at)], strict=True)
-        ]
+        x, w = self.pull.buffers[self.root.x], self.pull.buffers[self.root.w]
+        n, g, j = tile.panel
+        dtype = accumulator(spec(self.root.y).dtype)
+        pixel = self.position(tile.at, tap)
+        first = self.flat(tap) * self.channels
         with self.b.loop("k", 0, length, 1, [total]) as loop:
             if self.merged:
-                index = [n, *moved[:-1], moved[-1] * self.channels + loop.iv]
+                index = [n, *pixel[:-1], pixel[-1] * self.channels + loop.iv]
             else:
-                index = [n, *moved, g * self.channels + loop.iv]
-            a = self.b.load(x, index, (shape[0], 1))
-            k = position * self.channels + loop.iv
-            b = self.b.load(w, [g, j // self.width, k, lane(1, self.width)], (1, self.width))
-            dtype = accumulator(spec(root.y).dtype)
+                index = [n, *pixel, g * self.channels + loop.iv]
+            a = self.b.load(x, index, (tile.shape[0], 1))
+            panel = [g, j // self.width, first + loop.iv, lane(1, self.width)]
+            b = self.b.load(w, panel, (1, self.width))
             a, b = self.b.convert(a, dtype), self.b.convert(b, dtype)
             loop.next = [self.b.dot(a, b, loop.carried[0])]
         return loop.results[0]
+
+    def flat(self, tap: Sequence[Expr]) -> Expr:
+        """The number of a kernel position in row-major order."""
+        number = ZERO
+        for t, count in zip(tap, self.taps, strict=True):
+            number = number * count + t
+        return number
+
+    def position(self, at: Sequence[Expr], tap: Sequence[Expr]) -> list[Expr]:
+        """The input pixel under a kernel position."""
+        strides: Sequence[int] = self.root.strides.data
+        dilations: Sequence[int] = self.root.dilations.data
+        return [o * s + t * d for o, s, d, t in zip(at, strides, dilations, tap, strict=True)]
