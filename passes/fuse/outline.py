@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Operation, Region, SSAValue
 
+from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
-from tapeout.ir.ops.source import ConstantOp
+from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, KernelOp, ReturnOp
 from tapeout.ir.types import TensorType, spec
 from tapeout.passes.fuse.groups import (
     CHEAP,
+    STEPS,
     Group,
     escaping_results,
     external_operands,
@@ -40,24 +42,26 @@ class Fuse(Pass):
     def _outline(self, block: Block, library: _Library) -> None:
         _literals_to_weights(block, library.module)
         for group in form_groups(block, ROOTS):
-            results = escaping_results(group)
-            if not results:
-                continue
-            operands = external_operands(group)
-            name = library.kernel(group, operands, results)
-            call = CallOp(name, operands, [TensorType(spec(r)) for r in results])
-            block.insert_op_before(call, group.ops[-1])
-            for old, new in zip(results, call.results, strict=True):
-                outside = [u for u in old.uses if u.operation not in group.ops]
-                for use in outside:
-                    use.operation.operands[use.index] = new
-            for op in reversed(group.ops):
-                op.detach()
-                op.erase(safe_erase=False)
+            if escaping_results(group):
+                _call_instead(group, block, library)
         for op in reversed(list(block.ops)):
             if isinstance(op, CHEAP) and not any(r.uses for r in op.results):
                 op.detach()
                 op.erase()
+
+
+def _call_instead(group: Group, block: Block, library: _Library) -> None:
+    """Replace a group by a call of its kernel, where its last operator stood."""
+    results, operands = escaping_results(group), external_operands(group)
+    name = library.kernel(group, operands, results)
+    call = CallOp(name, operands, [TensorType(spec(r)) for r in results])
+    block.insert_op_before(call, group.ops[-1])
+    for old, new in zip(results, call.results, strict=True):
+        for use in [u for u in old.uses if not group.inside(u.operation)]:
+            use.operation.operands[use.index] = new
+    for op in reversed(group.ops):
+        op.detach()
+        op.erase(safe_erase=False)
 
 
 def _blocks(op: Operation) -> list[Block]:
@@ -73,9 +77,6 @@ def _blocks(op: Operation) -> list[Block]:
 
 def _literals_to_weights(block: Block, module: Module) -> None:
     """A literal of several elements that a kernel or the caller reads needs memory."""
-    from tapeout.ir.expr import as_expr
-    from tapeout.ir.ops.source import WeightOp
-
     for op in list(block.ops):
         if not isinstance(op, ConstantOp):
             continue
@@ -94,8 +95,6 @@ def _literals_to_weights(block: Block, module: Module) -> None:
 
 
 def _feeds_step(op: ConstantOp) -> bool:
-    from tapeout.passes.fuse.groups import STEPS
-
     return any(isinstance(u.operation, STEPS) for u in op.y.uses)
 
 
