@@ -2,7 +2,12 @@
  *
  * A job is published by a new epoch; workers spin for a short while, then sleep. The last worker
  * to finish wakes the caller when that sleeps. Sleeping and waking meet like Dekker's two flags:
- * each side writes its own flag, then reads the other's, all sequentially consistent. */
+ * each side writes its own flag, then reads the other's, all sequentially consistent.
+ *
+ * Every share is claimed before it is done: by its worker, or, when that is still not there once
+ * the caller has done its own share, by the caller. So a worker that gets no CPU, or has to be
+ * woken for little, costs nothing but its help. A share is one range of tasks and one thread
+ * number, whoever does it: results do not depend on that. */
 
 #define _GNU_SOURCE
 #include "internal.h"
@@ -19,13 +24,14 @@
 #define SPIN_NANOSECONDS 30000
 
 struct worker {
+    _Alignas(64) atomic_uint claimed; /* the last epoch whose share of this thread is taken */
     struct rt_pool *pool;
     pthread_t handle;
     int thread;
 };
 
 struct rt_pool {
-    /* The job; written before its epoch, read after it. */
+    /* The job; written before its epoch, read by who has claimed a share of it. */
     rt_task *task;
     void *args;
     int64_t tasks;
@@ -34,7 +40,7 @@ struct rt_pool {
 
     /* On cache lines of their own: workers spin on one and write the other. */
     _Alignas(64) atomic_uint epoch;
-    _Alignas(64) atomic_int pending; /* workers still at it */
+    _Alignas(64) atomic_int pending; /* shares that are not done, the caller's own not counted */
     _Alignas(64) atomic_int sleepers;
     atomic_int caller_sleeps;
     atomic_int stop;
@@ -79,6 +85,14 @@ static void do_share(const struct rt_pool *pool, int thread)
         pool->task(pool->args, begin, end, thread);
 }
 
+/* Whether the share of this worker in the job of this epoch is still to be had, and now ours. */
+static int claim(struct worker *worker, unsigned epoch)
+{
+    unsigned before = epoch - 1;
+    return atomic_load_explicit(&worker->claimed, memory_order_relaxed) == before &&
+           atomic_compare_exchange_strong(&worker->claimed, &before, epoch);
+}
+
 static int spin_for_epoch(struct rt_pool *pool, unsigned seen)
 {
     if (!pool->spin)
@@ -117,14 +131,28 @@ static void *work(void *opaque)
 {
     struct worker *self = opaque;
     struct rt_pool *pool = self->pool;
-    for (unsigned seen = 0;; seen++) {
+    for (unsigned seen = 0;;) {
         if (!spin_for_epoch(pool, seen))
             sleep_for_epoch(pool, seen);
+        seen = atomic_load(&pool->epoch);
         if (atomic_load(&pool->stop))
             return NULL;
+        if (!claim(self, seen))
+            continue; /* woken too late */
         do_share(pool, self->thread);
         finish_share(pool);
     }
+}
+
+/* Do the shares of workers that have not come. */
+static void do_unclaimed(struct rt_pool *pool)
+{
+    unsigned epoch = atomic_load_explicit(&pool->epoch, memory_order_relaxed);
+    for (int thread = 1; thread < pool->threads; thread++)
+        if (claim(&pool->workers[thread], epoch)) {
+            do_share(pool, thread);
+            atomic_fetch_sub(&pool->pending, 1);
+        }
 }
 
 static void next_epoch(struct rt_pool *pool)
@@ -179,6 +207,7 @@ static struct rt_pool *start_pool(int threads)
     int started = 1;
     for (; started < threads; started++) {
         struct worker *worker = &pool->workers[started];
+        atomic_init(&worker->claimed, 0);
         worker->pool = pool;
         worker->thread = started;
         if (pthread_create(&worker->handle, NULL, work, worker))
@@ -205,6 +234,8 @@ void rt_parallel_wake(rt_session *session, rt_task *task, void *args, int64_t ta
     atomic_store_explicit(&pool->pending, pool->threads - 1, memory_order_relaxed);
     next_epoch(pool);
     do_share(pool, 0);
+    if (atomic_load_explicit(&pool->pending, memory_order_acquire) > 0)
+        do_unclaimed(pool);
     if (!spin_for_done(pool))
         sleep_for_done(pool);
 }
