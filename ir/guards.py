@@ -9,6 +9,7 @@ bound, or, where data decides a symbol or a branch, right before the step that r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from xdsl.ir import Operation, SSAValue
@@ -22,7 +23,7 @@ from tapeout.ir.ops.pointwise import MapOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, IfOp, KernelOp, LoopOp, ReturnOp
 from tapeout.ir.types import ExprsAttr, spec, specs
 
-__all__ = ["Guard", "block_guards", "guards", "minimal", "op_guards", "unmet"]
+__all__ = ["Guard", "block_guards", "equalities", "guards", "minimal", "op_guards", "unmet"]
 
 
 def guards(module: Module, entry: str = "main") -> list[Guard]:
@@ -69,19 +70,34 @@ def op_guards(op: Operation) -> tuple[Guard, ...]:
 
 def minimal(found: Iterable[Guard]) -> list[Guard]:
     """Guards without repetitions, and without those that equalities before them prove."""
-    kept: dict[tuple[str, Expr, Expr], Guard] = {}
+    kept: dict[Guard, Guard] = {}
     equal: dict[Symbol, Expr] = {}
     for each in found:
-        reduced = each.substitute(equal)
-        key = (reduced.relation, reduced.left, reduced.right)
-        if key in kept or reduced.proved():
-            continue
-        kept[key] = each
-        left = as_symbol(reduced.left) or as_symbol(reduced.right)
-        other = reduced.right if as_symbol(reduced.left) else reduced.left
-        if reduced.relation == "==" and left is not None and left not in other.symbols():
-            equal = {s: e.substitute({left: other}) for s, e in equal.items()} | {left: other}
+        reduced = replace(each.substitute(equal), where="", fix="")
+        if reduced not in kept and not reduced.proved():
+            kept[reduced] = each
+            _learn(equal, reduced)
     return list(kept.values())
+
+
+def equalities(found: Iterable[Guard]) -> dict[Symbol, Expr]:
+    """What symbols equal where all guards hold; no value speaks of a symbol that has one."""
+    equal: dict[Symbol, Expr] = {}
+    for each in found:
+        _learn(equal, each.substitute(equal))
+    return equal
+
+
+def _learn(equal: dict[Symbol, Expr], each: Guard) -> None:
+    if each.relation != "==":
+        return
+    for side, other in ((each.left, each.right), (each.right, each.left)):
+        symbol = as_symbol(side)
+        if symbol is not None and symbol not in other.symbols():
+            for known, value in equal.items():
+                equal[known] = value.substitute({symbol: other})
+            equal[symbol] = other
+            return
 
 
 def unmet(broken: Guard, values: Mapping[str, int]) -> CompileError:

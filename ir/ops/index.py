@@ -47,9 +47,8 @@ class GatherOp(NNOp):
         """The axis is replaced by the axes of ``indices``."""
         check_index("gather", indices)
         place = check_axis(axis, x.rank, "gather")
-        y = x.with_dims(replaced(x.dims, place, *indices.dims))
-        check_filled("gather", "x", x.dims[place : place + 1], y.size)
-        return y
+        check_filled("gather", "x", x.dims[place : place + 1], indices.size)
+        return x.with_dims(replaced(x.dims, place, *indices.dims))
 
     @staticmethod
     def reference(x: Array, indices: Array, *, axis: int) -> Array:
@@ -106,9 +105,8 @@ class GatherNdOp(NNOp):
         check_index("gather_nd", indices)
         depth = _place_depth("gather_nd", x, indices, batch_dims)
         check_dims("gather_nd", "indices", indices.dims[:batch_dims], x.dims[:batch_dims])
-        y = x.with_dims((*indices.dims[:-1], *x.dims[batch_dims + depth :]))
-        check_filled("gather_nd", "x", x.dims[batch_dims : batch_dims + depth], y.size)
-        return y
+        check_filled("gather_nd", "x", x.dims[batch_dims : batch_dims + depth], indices.size)
+        return x.with_dims((*indices.dims[:-1], *x.dims[batch_dims + depth :]))
 
     @staticmethod
     def reference(x: Array, indices: Array, *, batch_dims: int) -> Array:
@@ -176,7 +174,7 @@ class ScatterNdOp(NNOp):
         depth = _place_depth("scatter_nd", x, indices, 0)
         want = (*indices.dims[:-1], *x.dims[depth:])
         check_dims("scatter_nd", "updates", updates.dims, want)
-        check_filled("scatter_nd", "x", x.dims[:depth], updates.size)
+        check_filled("scatter_nd", "x", x.dims[:depth], indices.size)
         return x
 
     @staticmethod

@@ -41,6 +41,7 @@ from tapeout.passes.tile.recurrent import lower_recurrent
 from tapeout.passes.tile.rows import lower_rows
 from tapeout.passes.tile.scatter import lower_scatter
 from tapeout.passes.tile.top_k import lower_top_k
+from tapeout.passes.tile.unify import unified
 from tapeout.passes.tile.unique import lower_unique
 from tapeout.passes.tile.window import lower_window
 from tapeout.passes.tile.winograd import lower_winograd
@@ -81,6 +82,7 @@ def lower_kernel(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Low
 
     E0403 names an operator without a strategy.
     """
+    kernel = unified(kernel)
     lowered = _lower(kernel, machine, constants)
     lowered.program.properties["work"] = ExprsAttr((work(kernel),))
     return lowered

@@ -70,8 +70,9 @@ def lower_top_k(kernel: KernelOp, machine: Machine, _: Set[int]) -> Lowered:
         with b.loop("k", 0, root.k.data[0], ONE, first) as loop, pull.scope():
             found = pick(places, width, bounds, loop.carried)
             index = [loop.iv if a == axis else places[a] for a in range(len(dims))]
-            for buffer, tile, result in zip(b.outputs, found, kernel.returned, strict=True):
-                value = b.convert(tile, spec(result).dtype)
+            made = dict(zip(root.results, found, strict=True))
+            for buffer, result in zip(b.outputs, kernel.returned, strict=True):
+                value = b.convert(made[result], spec(result).dtype)
                 b.store(value, buffer, index, bounds)
             loop.next = found
 

@@ -5,7 +5,8 @@
                                         [--list failed,optout,passed] [--reasons]
 
 ``evaluator`` runs the imported module in numpy and judges the importer alone; ``any-sizes`` does
-so with a symbol for every size of the inputs, which not every case can have; ``compiled`` runs
+so with a symbol for every size of the inputs above 1 (a 1 is for repeating), which not every case
+can have; ``compiled`` runs
 the compiled program.
 """
 
@@ -72,7 +73,7 @@ def evaluator_with_any_sizes(model: onnx.ModelProto) -> Program:
         # A vector of integers may hold sizes or axes, whose number is a rank.
         vector = len(dims) == 1 and info.type.tensor_type.elem_type == onnx.TensorProto.INT64
         for i, dim in enumerate(dims):
-            if dim.dim_value > 0 and not vector:
+            if dim.dim_value > 1 and not vector:
                 dim.dim_param = f"{info.name}_{i}"
     return evaluator(made)
 
