@@ -69,7 +69,9 @@ def guard(
 
     So guards that say the same are the same, whichever way they were found.
     """
-    terms = dict(_reduced(as_expr(left) - right, relation).terms)
+    difference = _reduced(as_expr(left) - right, relation)
+    remainder = _remainder(difference) if relation == "==" else None
+    terms = dict((remainder or difference).terms)
     if relation == "==" and terms and next(iter(terms.values())) < 0:
         terms = {m: -c for m, c in terms.items()}
     plus = Expr({m: c for m, c in terms.items() if c > 0})
@@ -94,6 +96,16 @@ def _reduced(difference: Expr, relation: Relation) -> Expr:
     shared = _shared(list(terms))
     reduced = Expr({_without(m, shared): c for m, c in terms.items()})
     return _undivided(reduced) if relation == ">=" else reduced
+
+
+def _remainder(difference: Expr) -> Expr | None:
+    """``x % d`` for ``x - d*(x // d)``: that ``d`` divides ``x`` is said by the remainder."""
+    calls = [a for m, _ in difference.terms for a in m if isinstance(a, Call)]
+    for call in calls:
+        x, d = call.args[0], call.args[-1]
+        if call.fn == "floordiv" and difference in (x - d * (x // d), d * (x // d) - x):
+            return x % d
+    return None
 
 
 def _shared(monomials: list[tuple[Atom, ...]]) -> list[Atom]:

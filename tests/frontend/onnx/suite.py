@@ -6,8 +6,7 @@
 
 ``evaluator`` runs the imported module in numpy and judges the importer alone; ``any-sizes`` does
 so with a symbol for every size of the inputs above 1 (a 1 is for repeating), which not every case
-can have; ``compiled`` runs
-the compiled program.
+can have; ``compiled`` runs the compiled program.
 """
 
 import argparse
