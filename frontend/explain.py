@@ -15,6 +15,7 @@ from tapeout.frontend.terminal import scaled
 from tapeout.ir.cost import Cost, bytes_moved, kernel_cost
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Expr, Symbol, as_expr
+from tapeout.ir.guards import Guard, guards
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.source import ConstantOp, WeightOp
@@ -62,6 +63,8 @@ class Explanation:
     calls: Sequence[tuple[int, int]]
     """Operations and bytes of every kernel call."""
     weight_bytes: int
+    guards: Sequence[Guard]
+    """What must hold between the sizes of a run, where the run comes by."""
 
 
 def explain(
@@ -116,6 +119,7 @@ def _explanation(module: Module, devices: Sequence[str], at: Mapping[str, int]) 
         len(kernels),
         [_numbers(kernel_cost(kernel), chosen) for kernel in calls],
         sum(_weights(entry)),
+        guards(module, entry.sym_name.data),
     )
 
 
@@ -170,6 +174,8 @@ def show(found: Explanation, out: Console, roofline: Roofline | None = None) -> 
     for s in found.symbols:
         hi = "no limit; --dim gives one" if s.hi is None else s.hi
         out.print(f"size     {s.name}: {s.lo} to {hi}")
+    for each in found.guards:
+        out.print(f"needs    {each.text}, for {each.where}", markup=False)
     out.print(_table(found))
     moved = sum(bytes for _, bytes in found.calls)
     kernels = f"{len(found.calls)} calls of {found.kernels} kernels"

@@ -326,11 +326,17 @@ def _close(a: Array, b: Array) -> bool:
 
 def check(case: Case, device: str, folder: Path) -> list[str]:
     """Compile a graph and compare all its runs."""
-    path = folder / f"{case.seed}.tapeout"
-    build(case, driver.targeted(f"cpu:{device}"), path)
+    path, want = folder / f"{case.seed}.tapeout", expected(case)
+    try:
+        build(case, driver.targeted(f"cpu:{device}"), path)
+    except CompileError as error:
+        # Seen together, some sizes can never fit: then no run does.
+        if not error.code.startswith("E02"):
+            raise
+        return differences(case, want, [REFUSED] * len(want))
     have = outcomes(case, load(path, threads=2).run)
     path.unlink()
-    return differences(case, expected(case), have)
+    return differences(case, want, have)
 
 
 def main(arguments: list[str]) -> int:

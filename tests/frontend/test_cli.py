@@ -197,6 +197,15 @@ def test_explain_lists_everything_unsupported_with_its_nodes(run: Run, unsupport
         assert word in told
 
 
+def test_explain_says_what_sizes_have_to_fit(run: Run, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"]),
+        helper.make_node("Add", ["x", "t"], ["y"]),
+    ]
+    told = run("explain", save(tmp_path / "sum.onnx", nodes)).stdout
+    assert "needs    N == 4, for add" in told
+
+
 def test_explain_counts_the_work_at_the_sizes_asked_for(run: Run, model: Path) -> None:
     told = run("explain", model, "--at", "N=1000", "--gflops", 52, "--gb-per-s", 1e6).stdout
     # 1000 rows of 6x4 multiply-adds, then 4 comparisons each.
