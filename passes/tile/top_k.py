@@ -70,7 +70,7 @@ def lower_top_k(kernel: KernelOp, machine: Machine, _: Set[int]) -> Lowered:
         with b.loop("k", 0, root.k.data[0], ONE, first) as loop, pull.scope():
             found = pick(places, width, bounds, loop.carried)
             index = [loop.iv if a == axis else places[a] for a in range(len(dims))]
-            made = dict(zip(root.results, found, strict=True))
+            made: dict[SSAValue, SSAValue] = dict(zip(root.results, found, strict=True))
             for buffer, result in zip(b.outputs, kernel.returned, strict=True):
                 value = b.convert(made[result], spec(result).dtype)
                 b.store(value, buffer, index, bounds)

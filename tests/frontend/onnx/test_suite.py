@@ -11,17 +11,6 @@ import pytest
 
 FAILING = {
     **dict.fromkeys(
-        (
-            "test_bitcast_float32_to_int32",
-            "test_bitcast_int32_to_float32",
-            "test_bitcast_float64_to_int64",
-            "test_bitcast_int64_to_float64",
-            "test_bitcast_2d_float32_to_int32",
-            "test_bitcast_scalar_float32_to_int32",
-        ),
-        "the IR has no operator for the bits of a float",
-    ),
-    **dict.fromkeys(
         ("test_dft_inverse", "test_dft_inverse_opset19"),
         "the stored output has rounding noise of 2e-7 where 0 is exact, beyond the tolerance",
     ),

@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -54,8 +54,7 @@ def own_symbols(attrs: dict[str, Any], number: int) -> dict[str, Any]:
 
     def renamed(value: Any) -> Any:
         if isinstance(value, tuple):
-            items: list[Any] = list(value)
-            return tuple(map(renamed, items))
+            return tuple(map(renamed, cast("tuple[Any, ...]", value)))
         found = as_symbol(value) if isinstance(value, Expr) else None
         return value if found is None else symbol(f"{found.name}{number}", found.lo, found.hi)
 
@@ -72,7 +71,7 @@ def together() -> tuple[Module, dict[str, Array]]:
         given = [
             None
             if operand is None
-            else tuple(next(rest) for _ in range(len(operand)))
+            else tuple(next(rest) for _ in cast("tuple[Any, ...]", operand))
             if isinstance(operand, tuple)
             else next(rest)
             for operand in sample.operands
