@@ -81,7 +81,7 @@ def _matches(b: Builder, rows: Value, columns: Sequence[Array], step: int) -> Va
         return b.filled([rows.dims[0], len(columns[0])], 0, i64)
     found: Value | None = None
     for i, column in enumerate(columns):
-        # Rows too short for one n-gram have no room; the empty slice must start inside all the same.
+        # Rows too short for an n-gram have no room: the empty slice must start inside as well.
         first = minimum(i * step, rows.dims[1] - room)
         part = insert_axis(b, b.slice_axis(rows, 1, first, room), 2)
         same = b.map("eq", part, b.constant(np.ascontiguousarray(column)))
