@@ -89,15 +89,24 @@ def equalities(found: Iterable[Guard]) -> dict[Symbol, Expr]:
 
 
 def _learn(equal: dict[Symbol, Expr], each: Guard) -> None:
-    if each.relation != "==":
-        return
-    for side, other in ((each.left, each.right), (each.right, each.left)):
-        symbol = as_symbol(side)
-        if symbol is not None and symbol not in other.symbols():
-            for known, value in equal.items():
-                equal[known] = value.substitute({symbol: other})
-            equal[symbol] = other
-            return
+    solved = _solved(each) if each.relation == "==" else None
+    if solved is not None:
+        symbol, other = solved
+        for known, value in equal.items():
+            equal[known] = value.substitute({symbol: other})
+        equal[symbol] = other
+
+
+def _solved(each: Guard) -> tuple[Symbol, Expr] | None:
+    """An equality as a symbol and what it equals, when it stands alone or by itself in a sum."""
+    difference = each.left - each.right
+    alone = [s for s in map(as_symbol, (each.left, each.right)) if s is not None]
+    for symbol in (*alone, *difference.symbols()):
+        factor = difference.coefficient(symbol)
+        if factor is not None and factor.constant in (1, -1):
+            sign = factor.constant
+            return symbol, (difference - Expr({(symbol,): sign})) * -sign
+    return None
 
 
 def unmet(broken: Guard, values: Mapping[str, int]) -> CompileError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import Operation
 
-from tapeout.ir.expr import Expr, Symbol
+from tapeout.ir.expr import Expr, Symbol, bounds
 from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import buffer_of
 from tapeout.ir.tile.types import BufferType
@@ -18,10 +18,12 @@ from tapeout.targets.cpu.emit.memory import Memory
 from tapeout.targets.cpu.emit.registers import Registers
 from tapeout.targets.cpu.emit.scratch import Places, Scratch
 from tapeout.targets.cpu.emit.segments import Segment, segments
-from tapeout.targets.cpu.emit.text import c_expr, c_factor, dim_name
+from tapeout.targets.cpu.emit.text import c_expr, c_factor, c_size, dim_name
 from tapeout.targets.cpu.emit.writer import Writer
 
 __all__ = ["KernelText", "Scratch", "emit_kernel"]
+
+INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,12 @@ class _File:
         """The program's work; without an estimate it is worth spreading."""
         value: Expr = self.program.work.data[0]
         known = {s.name for s in value.symbols()} <= set(self.slots)
-        return c_expr(value, self.names) if known else "INT64_MAX"
+        if not known:
+            return "INT64_MAX"
+        most = bounds(value)[1]
+        # Sizes without a limit may lead to more operations than can be counted.
+        written = c_size if most is None or most > INT64_MAX else c_expr
+        return written(value, self.names)
 
     def dims(self, used: Iterable[Operation]) -> Iterator[str]:
         """Declarations of the dimensions that occur in operators."""
