@@ -6,7 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tapeout.ir.dtypes import DType, dtype_of, f32
+from tapeout.ir.dtypes import DType, dtype_of, f32, i8, u8
 
 Array = np.ndarray[Any, Any]
 
@@ -14,6 +14,11 @@ Array = np.ndarray[Any, Any]
 def is_narrow(dtype: DType) -> bool:
     """Whether operators compute it in f32: every float below 32 bits."""
     return dtype.is_float and dtype.bits < 32
+
+
+def is_byte(dtype: DType) -> bool:
+    """Whether products of it are summed in i32: the 8-bit integers."""
+    return dtype is i8 or dtype is u8
 
 
 def wide(x: Array) -> Array:

@@ -6,12 +6,24 @@ import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def
 
 from tapeout.ir.assumptions import may_equal
+from tapeout.ir.dtypes import DType, dtype_of, i32
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import Expr
-from tapeout.ir.numeric import wide, window_taps
+from tapeout.ir.numeric import is_byte, wide, window_taps
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.shapes import broadcast, check_dims, check_same_dtype, shape_text
 from tapeout.ir.types import FlagAttr, IntAttr, IntsAttr, Spec, TensorType
+
+
+def product_type(op: str, a: Spec, b: Spec) -> DType:
+    """The result type of a product: that of both, or i32 for two of i8 and u8, also mixed.
+
+    Errors: E0203 for other pairs of types.
+    """
+    if is_byte(a.dtype) and is_byte(b.dtype):
+        return i32
+    check_same_dtype(op, a, b)
+    return a.dtype
 
 
 @irdl_op_definition
@@ -19,7 +31,8 @@ class MatmulOp(NNOp):
     """``y[..., m, n] = sum_k a[..., m, k] * b[..., k, n]``; leading axes broadcast.
 
     ``transpose_b``: ``b`` is ``[..., n, k]``. Both have rank >= 2. Narrow floats accumulate in
-    f32. Cost: ``2*m*n*k`` per batch. Errors: E0203, E0206 when the inner sizes differ.
+    f32; bytes (i8, u8, also mixed) give exact sums in i32, which wrap. Cost: ``2*m*n*k`` per
+    batch. Errors: E0203, E0206 when the inner sizes differ.
     """
 
     name = "nn.matmul"
@@ -31,7 +44,7 @@ class MatmulOp(NNOp):
     @staticmethod
     def infer(a: Spec, b: Spec, *, transpose_b: bool) -> Spec:
         """``[*batch, m, n]``."""
-        check_same_dtype("matmul", a, b)
+        dtype = product_type("matmul", a, b)
         assert min(a.rank, b.rank) >= 2, "importers lift vectors to matrices"
         k, n = reversed(b.dims[-2:]) if transpose_b else b.dims[-2:]
         if not may_equal(a.dims[-1], k):
@@ -40,13 +53,14 @@ class MatmulOp(NNOp):
                 "matmul: the inner sizes differ",
                 [("a", shape_text(a.dims)), ("b", shape_text(b.dims))],
             )
-        return a.with_dims([*broadcast(a.dims[:-2], b.dims[:-2]), a.dims[-2], n])
+        return Spec((*broadcast(a.dims[:-2], b.dims[:-2]), a.dims[-2], n), dtype)
 
     @staticmethod
     def reference(a: Array, b: Array, *, transpose_b: bool) -> Array:
         """Numpy's product in the accumulation type."""
         right = np.swapaxes(b, -1, -2) if transpose_b else b
-        return np.matmul(wide(a), wide(right)).astype(a.dtype)
+        left, right, result = _factors(a, right)
+        return _narrowed(np.matmul(left, right), result)
 
     @staticmethod
     def cost(a: Spec, b: Spec, *, transpose_b: bool) -> Expr:
@@ -59,9 +73,10 @@ class ConvOp(NNOp):
     """Convolution (cross-correlation) over any number of spatial axes.
 
     ``x [N, C, *S]`` or, with ``channels_last``, ``[N, *S, C]``; ``w [O, C/groups, *K]``; ``bias
-    [O]``. ``pads`` are all low sides, then all high sides. Output size per axis:
-    ``(s + low + high - dilation*(k-1) - 1) // stride + 1``. Cost: ``2*C/groups*prod(K)`` per
-    output element. Errors: E0203, E0207 for channels and groups that do not fit, E0209.
+    [O]`` of the result's type; types as in :class:`MatmulOp`. ``pads`` are all low sides, then
+    all high sides. Output size per axis: ``(s + low + high - dilation*(k-1) - 1) // stride + 1``.
+    Cost: ``2*C/groups*prod(K)`` per output element. Errors: E0203, E0207 for channels and groups
+    that do not fit, E0209.
     """
 
     name = "nn.conv"
@@ -88,7 +103,7 @@ class ConvOp(NNOp):
         channels_last: bool,
     ) -> Spec:
         """``[N, O, *S']`` in the layout of ``x``."""
-        check_same_dtype("conv", *([x, w] if bias is None else [x, w, bias]))
+        dtype = product_type("conv", x, w)
         n = len(strides)
         channels = x.dims[-1] if channels_last else x.dims[1]
         fits = x.rank == w.rank == n + 2 and len(pads) == 2 * n and len(dilations) == n
@@ -105,6 +120,7 @@ class ConvOp(NNOp):
                 "w is [O, C / groups, *K] and groups divides O",
             )
         if bias is not None:
+            check_same_dtype("conv", x.with_dtype(dtype), bias)
             check_dims("conv", "bias", bias.dims, w.dims[:1])
         spatial = x.dims[1:-1] if channels_last else x.dims[2:]
         sizes = [
@@ -112,7 +128,7 @@ class ConvOp(NNOp):
             for i, s in enumerate(spatial)
         ]
         dims = [*sizes, w.dims[0]] if channels_last else [w.dims[0], *sizes]
-        return x.with_dims([x.dims[0], *dims])
+        return Spec((x.dims[0], *dims), dtype)
 
     @staticmethod
     def reference(
@@ -136,22 +152,39 @@ class ConvOp(NNOp):
             + 1
             for i in range(n)
         ]
-        weights = wide(w).reshape(groups, w.shape[0] // groups, w.shape[1], *kernel)
-        taps = window_taps(wide(x), 0, kernel, strides, pads, dilations, sizes)
+        x, w, result = _factors(x, w)
+        weights = w.reshape(groups, w.shape[0] // groups, w.shape[1], *kernel)
+        taps = window_taps(x, 0, kernel, strides, pads, dilations, sizes)
         total = np.zeros((x.shape[0], groups, weights.shape[1], math.prod(sizes)), weights.dtype)
         for tap, window in taps:
             columns = window.reshape(x.shape[0], groups, w.shape[1], math.prod(sizes))
             total += _grouped_product(weights[(..., *tap)], columns)
         y = total.reshape(x.shape[0], w.shape[0], *sizes)
         if bias is not None:
-            y = y + wide(bias).reshape(-1, *([1] * n))
-        return np.moveaxis(y, 1, -1).astype(x.dtype) if channels_last else y.astype(x.dtype)
+            y = y + bias.astype(y.dtype).reshape(-1, *([1] * n))
+        return _narrowed(np.moveaxis(y, 1, -1) if channels_last else y, result)
 
     @staticmethod
     def cost(x: Spec, w: Spec, bias: Spec | None, **attrs: object) -> Expr:
         """Two flops per output element, input channel of the group and kernel position."""
         taps = w.size // w.dims[0]
         return ConvOp.infer(x, w, bias, **attrs).size * taps * 2  # type: ignore[arg-type]
+
+
+def _factors(a: Array, b: Array) -> tuple[Array, Array, DType]:
+    """Factors in the type in which their products are summed, and the type of the result.
+
+    Bytes go through f64, which is exact below 2^53 and which BLAS multiplies.
+    """
+    if is_byte(dtype_of(a)):
+        return a.astype(np.float64), b.astype(np.float64), i32
+    return wide(a), wide(b), dtype_of(a)
+
+
+def _narrowed(total: Array, to: DType) -> Array:
+    return (total.astype(np.int64) if to is i32 and total.dtype == np.float64 else total).astype(
+        to.numpy
+    )
 
 
 def _grouped_product(weights: Array, columns: Array) -> Array:

@@ -1,6 +1,8 @@
 """Convolution with channels last: a product whose rows are output pixels.
 
-Weights are packed as ``[groups][panels of output channels][taps * channels][tile_n]``. A register
+Weights are packed as ``[groups][panels of output channels][runs][steps of a run][tile_n]``: a run
+is the channels under one kernel position, or under a row of positions (below), and a step one
+element of it, or of bytes four side by side (see :mod:`product`). A register
 tile is a run of output pixels (in one row, or several whole rows when they are short) by
 ``tile_n`` output channels. Padding has become a ``nn.pad`` of the input before this (pass
 ``explicit-padding``), so that no tap needs a check. In the input a row of kernel positions along
@@ -9,6 +11,7 @@ the last spatial axis is one unbroken run of ``kernel * channels`` elements: one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,8 +26,8 @@ from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
-from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, buffer_spec
-from tapeout.passes.tile.product import row_blocks
+from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, buffer_spec, depth
+from tapeout.passes.tile.product import row_blocks, steps_of
 from tapeout.passes.tile.pull import NotPullable, Pull
 from tapeout.passes.tile.results import Results
 
@@ -33,22 +36,30 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class PackFilters:
-    """``[O, C, *K]`` to ``[groups, O / groups / width, prod(K) * C, width]``, zeros at the end."""
+    """``[O, C, *K]`` to ``[groups, O / groups / width, runs, steps, width, depth]``.
+
+    ``runs`` of the ``prod(K) * C`` elements of a filter are cut into steps of ``depth``; with a
+    depth of 1 the last axis is left out. Zeros fill the last panel and the last step of a run.
+    """
 
     width: int
     groups: int
+    runs: int
+    depth: int = 1
 
     def __call__(self, array: Array) -> Array:
         """Pack one set of filters."""
         outputs, channels = array.shape[:2]
         per_group = outputs // self.groups
-        panels = -(-per_group // self.width)
         taps = np.moveaxis(array.reshape(self.groups, per_group, channels, -1), 2, 3)
-        flat = taps.reshape(self.groups, per_group, -1)
-        padded = np.zeros((self.groups, panels * self.width, flat.shape[2]), array.dtype)
-        padded[:, :per_group] = flat
-        cut = padded.reshape(self.groups, panels, self.width, -1)
-        return np.ascontiguousarray(cut.transpose(0, 1, 3, 2))
+        runs = taps.reshape(self.groups, per_group, self.runs, -1)
+        panels, steps = -(-per_group // self.width), -(-runs.shape[3] // self.depth)
+        rounded = (self.groups, panels * self.width, self.runs, steps * self.depth)
+        padded = np.zeros(rounded, array.dtype)
+        padded[:, :per_group, :, : runs.shape[3]] = runs
+        cut = padded.reshape(self.groups, panels, self.width, self.runs, steps, self.depth)
+        cut = cut.transpose(0, 1, 3, 4, 2, 5)
+        return np.ascontiguousarray(cut[..., 0] if self.depth == 1 else cut)
 
 
 def lower_conv(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
@@ -109,6 +120,11 @@ class _Conv:
         self.channels = spec(root.w).dims[1]
         self.taps = [int(d) for d in spec(root.w).dims[2:]]
         self.merged = root.dilations.data[-1] == 1 and self.groups == 1
+        self.depth = depth(root.x, root.w)
+        # A run: all channels under one kernel position, or under a row of positions.
+        across = self.taps[-1] if self.merged else 1
+        self.length = self.channels * across
+        self.runs = math.prod(self.taps) // across
         self.width = machine.tile_n
         small = self.per_group.constant
         if small is not None and small <= machine.lanes and machine.tile_n > machine.lanes:
@@ -123,18 +139,23 @@ class _Conv:
         if self.merged:
             flat = BufferSpec((*x.dims[:-2], x.dims[-2] * x.dims[-1]), x.dtype)
             inputs[root.x.index] = (f"x{root.x.index}", flat)
-        taps = as_expr(int(np.prod(self.taps))) * self.channels
-        panels = ceildiv(self.per_group, self.width)
-        dims = (as_expr(self.groups), panels, taps, as_expr(self.width))
-        inputs[root.w.index] = (f"x{root.w.index}", BufferSpec(dims, x.dtype))
+        panels, steps = ceildiv(self.per_group, self.width), ceildiv(self.length, self.depth)
+        dims = [self.groups, panels, self.runs, steps, self.width, *self.deep]
+        packed = BufferSpec(tuple(map(as_expr, dims)), spec(root.w).dtype)
+        inputs[root.w.index] = (f"x{root.w.index}", packed)
         outputs = [(f"y{i}", buffer_spec(v)) for i, v in enumerate(self.kernel.returned)]
         self.b = TileBuilder(self.kernel.sym_name.data, self.title(), inputs, outputs)
         self.pull = Pull(self.b, dict(zip(arguments, self.b.inputs, strict=True)))
         self.results = Results(self.b, self.pull, self.kernel.returned)
         self.loops()
         self.results.borders(self.machine.lanes)
-        pack = PackFilters(self.width, self.groups)
+        pack = PackFilters(self.width, self.groups, self.runs, self.depth)
         return Lowered(self.b.program, {root.w.index: pack})
+
+    @property
+    def deep(self) -> list[int]:
+        """The innermost axis of packed filters, where a dot takes several steps."""
+        return [self.depth] if self.depth > 1 else []
 
     def title(self) -> str:
         shape = ", ".join(map(str, self.dims))
@@ -198,38 +219,44 @@ class _Conv:
         count = self.taps[len(tap)]
         last = len(tap) == len(self.taps) - 1
         if last and self.merged:
-            return self.run(tile, [*tap, ZERO], total, self.channels * count)
+            return self.run(tile, [*tap, ZERO], total)
         with self.b.loop("t", 0, count, 1, [total]) as loop, self.pull.scope():
             inner, carried = [*tap, loop.iv], loop.carried[0]
             if last:
-                loop.next = [self.run(tile, inner, carried, self.channels)]
+                loop.next = [self.run(tile, inner, carried)]
             else:
                 loop.next = [self.taps_of(tile, inner, carried)]
         return loop.results[0]
 
-    def run(self, tile: _Tile, tap: list[Expr], total: SSAValue, length: Expr) -> SSAValue:
+    def run(self, tile: _Tile, tap: list[Expr], total: SSAValue) -> SSAValue:
         """The innermost loop: an unbroken run of the input against a column of the panel."""
         x, w = self.pull.buffers[self.root.x], self.pull.buffers[self.root.w]
         n, g, j = tile.panel
         dtype = accumulator(spec(self.root.y).dtype)
         pixel = self.position(tile.at, tap)
-        first = self.flat(tap) * self.channels
-        with self.b.loop("k", 0, length, 1, [total]) as loop:
+        place = [g, j // self.width, self.flat(tap)]
+
+        def step(s: Expr, bounds: Bounds, total: SSAValue) -> SSAValue:
+            at = s * self.depth + lane(1, self.depth)
             if self.merged:
-                index = [n, *pixel[:-1], pixel[-1] * self.channels + loop.iv]
+                index = [n, *pixel[:-1], pixel[-1] * self.channels + at]
             else:
-                index = [n, *pixel, g * self.channels + loop.iv]
-            a = self.b.load(x, index, (tile.shape[0], 1))
-            panel = [g, j // self.width, first + loop.iv, lane(1, self.width)]
-            b = self.b.load(w, panel, (1, self.width))
-            a, b = self.b.convert(a, dtype), self.b.convert(b, dtype)
-            loop.next = [self.b.dot(a, b, loop.carried[0])]
-        return loop.results[0]
+                index = [n, *pixel, g * self.channels + at]
+            a = self.b.load(x, index, (tile.shape[0], self.depth), bounds)
+            deep = [lane(0, self.depth)] if self.deep else []
+            panel = [*place, s, lane(1, self.width), *deep]
+            b = self.b.load(w, panel, (self.depth, self.width))
+            if self.depth == 1:
+                a, b = self.b.convert(a, dtype), self.b.convert(b, dtype)
+            return self.b.dot(a, b, total)
+
+        return steps_of(self.b, self.length, self.depth, total, step)
 
     def flat(self, tap: Sequence[Expr]) -> Expr:
-        """The number of a kernel position in row-major order."""
+        """The number of the run at a kernel position, in row-major order."""
         number = ZERO
-        for t, count in zip(tap, self.taps, strict=True):
+        counted = self.taps[:-1] if self.merged else self.taps
+        for t, count in zip(tap, counted, strict=False):
             number = number * count + t
         return number
 

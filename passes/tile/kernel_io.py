@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import BlockArgument, SSAValue
 
 from tapeout.ir.expr import Expr, ExprLike, Symbol, as_expr, as_symbol
+from tapeout.ir.numeric import is_byte
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
@@ -19,7 +20,7 @@ from tapeout.ir.types import spec
 from tapeout.passes.tile.places import accumulator
 from tapeout.passes.tile.pull import Pull
 
-__all__ = ["Lowered", "Machine", "Pack", "accumulator", "buffer_spec", "start", "sweep"]
+__all__ = ["Lowered", "Machine", "Pack", "accumulator", "buffer_spec", "depth", "start", "sweep"]
 
 Array = np.ndarray[Any, Any]
 Pack = Callable[[Array], Array]
@@ -66,6 +67,16 @@ def decided(kernel: KernelOp) -> list[Symbol]:
             assert None not in sizes, f"{op.name} decides a bare symbol"
             found.extend(size for size in sizes if size is not None)
     return found
+
+
+def depth(a: SSAValue, b: SSAValue) -> int:
+    """Steps of ``k`` that one dot of a packed product takes: 4 of bytes, else 1.
+
+    The integer units of CPUs sum four neighbouring products of bytes into one i32; ``b`` is packed
+    so that the four lie side by side, and ``a`` has to lie in memory as it is.
+    """
+    bytes_ = is_byte(spec(a).dtype) and is_byte(spec(b).dtype)
+    return 4 if bytes_ and isinstance(a, BlockArgument) else 1
 
 
 def buffer_spec(value: SSAValue) -> BufferSpec:

@@ -1,14 +1,15 @@
 """Matrix products: a register tile of the result stays put while one axis streams past it.
 
 Constant right-hand sides are packed at compile time into panels ``[N / tile_n][K][tile_n]``, so
-that the inner loop reads them in one unbroken line. Loops, outside in: batch, panels of columns
-(these run in parallel), blocks of rows, ``k``. Leading axes of ``a`` join its rows when ``b``
-has none.
+that the inner loop reads them in one unbroken line; of bytes, four steps of ``k`` lie side by
+side, ``[N / tile_n][K / 4][tile_n][4]``, and one dot takes them all. Loops, outside in: batch,
+panels of columns (these run in parallel), blocks of rows, ``k``. Leading axes of ``a`` join its
+rows when ``b`` has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from tapeout.ir.tile.ops import Bounds, ProgramOp, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
 from tapeout.passes.tile.collapse import rebuilt
-from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec
+from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec, depth
 from tapeout.passes.tile.pull import Pull
 
 Array = np.ndarray[Any, Any]
@@ -34,22 +35,46 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class PackColumns:
-    """``[K, N]`` (or ``[N, K]`` with ``transposed``) to panels ``[N / width, K, width]``.
+    """``[K, N]`` (``[N, K]`` if ``transposed``) to panels ``[N / width, K / depth, width, depth]``.
 
-    The last panel is filled with zeros.
+    With a depth of 1 the last axis is left out. Zeros fill the last panel and the last step.
     """
 
     width: int
     transposed: bool
+    depth: int = 1
 
     def __call__(self, array: Array) -> Array:
         """Pack one matrix."""
         matrix = array.T if self.transposed else array
         k, n = matrix.shape
-        panels = -(-n // self.width)
-        padded = np.zeros((k, panels * self.width), array.dtype)
-        padded[:, :n] = matrix
-        return np.ascontiguousarray(padded.reshape(k, panels, self.width).transpose(1, 0, 2))
+        panels, steps = -(-n // self.width), -(-k // self.depth)
+        padded = np.zeros((steps * self.depth, panels * self.width), array.dtype)
+        padded[:k, :n] = matrix
+        cut = padded.reshape(steps, self.depth, panels, self.width).transpose(2, 0, 3, 1)
+        return np.ascontiguousarray(cut[..., 0] if self.depth == 1 else cut)
+
+
+def steps_of(
+    b: TileBuilder,
+    length: Expr,
+    depth: int,
+    total: SSAValue,
+    step: Callable[[Expr, Bounds, SSAValue], SSAValue],
+) -> SSAValue:
+    """Sum over ``length`` in dots of ``depth``; what the last one lacks counts as zero.
+
+    ``step(s, bounds, total)`` adds the products of step ``s``, from ``s * depth`` on.
+    """
+    whole = length // depth
+    if whole != 0:
+        with b.loop("k", 0, whole, 1, [total]) as loop:
+            loop.next = [step(loop.iv, (), loop.carried[0])]
+        total = loop.results[0]
+    if length % depth == 0:
+        return total
+    assert length.constant is not None, "bytes are packed of a known length"
+    return step(whole, ((whole * depth + lane(1, depth), length),), total)
 
 
 def lower_matmul(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
@@ -104,6 +129,7 @@ class _Product:
         self.rows = 6 if narrow else machine.tile_m
         b = self.root.b
         self.packed = isinstance(b, BlockArgument) and b.index in constants and spec(b).rank == 2
+        self.depth = depth(self.root.a, b) if self.packed else 1
 
     def build(self) -> Lowered:
         arguments = self.kernel.body.block.args
@@ -112,10 +138,10 @@ class _Product:
         if self.packed:
             assert isinstance(self.root.b, BlockArgument), "only operands are packed"
             at = self.root.b.index
-            panels = ceildiv(self.n, self.width)
-            spec_b = BufferSpec((panels, self.k, as_expr(self.width)), spec(self.root.b).dtype)
-            inputs[at] = (f"x{at}", spec_b)
-            packs[at] = PackColumns(self.width, bool(self.root.transpose_b.data))
+            deep = [as_expr(self.depth)] if self.depth > 1 else []
+            dims = (ceildiv(self.n, self.width), ceildiv(self.k, self.depth), as_expr(self.width))
+            inputs[at] = (f"x{at}", BufferSpec((*dims, *deep), spec(self.root.b).dtype))
+            packs[at] = PackColumns(self.width, bool(self.root.transpose_b.data), self.depth)
         outputs = [(f"y{i}", buffer_spec(v)) for i, v in enumerate(self.kernel.returned)]
         self.b = TileBuilder(self.kernel.sym_name.data, self.title(), inputs, outputs)
         self.pull = Pull(self.b, dict(zip(arguments, self.b.inputs, strict=True)))
@@ -185,6 +211,8 @@ class _Product:
         bounds: Bounds,
     ) -> SSAValue:
         """The sum over ``k`` for one register tile."""
+        if self.depth > 1:
+            return self.deep(batch, row, j, size)
         dtype = accumulator(spec(self.root.y).dtype)
         column = lane(1, self.width)
         start = self.b.full(0, (size, self.width), dtype)
@@ -202,6 +230,20 @@ class _Product:
             a, b = self.b.convert(a, dtype), self.b.convert(b, dtype)
             loop.next = [self.b.dot(a, b, loop.carried[0])]
         return self.b.convert(loop.results[0], spec(self.root.y).dtype)
+
+    def deep(self, batch: list[Expr], row: Expr, j: Expr, size: int) -> SSAValue:
+        """The sum over ``k`` in steps of several."""
+        x, panels = self.pull.buffers[self.root.a], self.pull.buffers[self.root.b]
+        before = [*self.batch_of(self.root.a, batch), row]
+
+        def step(s: Expr, bounds: Bounds, total: SSAValue) -> SSAValue:
+            k = s * self.depth + lane(1, self.depth)
+            a = self.b.load(x, [*before, k], (size, self.depth), bounds)
+            at = [j // self.width, s, lane(1, self.width), lane(0, self.depth)]
+            return self.b.dot(a, self.b.load(panels, at, (self.depth, self.width)), total)
+
+        total = self.b.full(0, (size, self.width), spec(self.root.y).dtype)
+        return steps_of(self.b, self.k, self.depth, total, step)
 
     def batch_of(self, value: SSAValue, batch: list[Expr]) -> list[Expr]:
         """Batch indices of an operand, whose axes broadcast."""

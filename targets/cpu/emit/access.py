@@ -109,6 +109,17 @@ def load_scalar(a: Access, fill: float) -> str:
     return f"({holds} ? {element} : {literal(fill, carrier(a.dtype))})" if holds else element
 
 
+def load_quad(a: Access) -> str:
+    """Four neighbouring bytes along the columns as one i32; those outside of bounds are 0."""
+    assert a.stride == 1, "the bytes of a dot lie side by side"
+    flat, split = a.at(0)[0], a.split()
+    assert split is not None, "only the end of a run is cut"
+    shared, cutting = split
+    if not shared and not cutting:
+        return f"to_load_quad({a.pointer} + {flat})"
+    return f"to_load_quad_n({a.pointer} + {flat}, {a.count(shared, cutting)})"
+
+
 def load_vector(a: Access, fill: float) -> str:
     """One vector of the carrier type."""
     t, split, stride = c_type(a.dtype), a.split(), a.stride

@@ -105,13 +105,15 @@ def reduce(regs: Registers, op: ops.ReduceOp) -> None:
 
 
 def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
-    """One step of a product, row by row.
+    """A step of a product, or four of bytes, row by row.
 
-    With ``late``, the scalar of a row of ``a`` is loaded right before its use, so that it needs
-    one register and the accumulators keep theirs.
+    With ``late``, the scalar of a row of ``a`` (or its four bytes) is loaded right before its use,
+    so that it needs one register and the accumulators keep theirs.
     """
     t = carrier(tile_of(op.acc).dtype).name
-    assert regs.is_column(op.a), "a CPU product takes one step of k at a time"
+    depth = tile_of(op.a).shape[1]
+    assert depth == 1 or (depth == 4 and late is not None), "a dot takes one step, or four bytes"
+    kind = f"dot4_{tile_of(op.a).dtype.name}_{tile_of(op.b).dtype.name}" if depth > 1 else ""
     name = regs.fresh("dot")
     rows: list[list[str]] = []
     for r, row in enumerate(regs.places(op.y)):
@@ -119,7 +121,8 @@ def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
         if late is not None:
             regs.out.line(f"const v_{t} {a} = v_splat_{t}({late(r)});")
         for _, q in row:
-            step = _multiply_add(a, regs.pick(op.b, 0, q), regs.pick(op.acc, r, q), t)
+            b, c = regs.pick(op.b, 0, q), regs.pick(op.acc, r, q)
+            step = f"v_{kind}({a}, {b}, {c})" if kind else _multiply_add(a, b, c, t)
             regs.out.line(f"const v_{t} {name}_{r}_{q} = {step};")
         rows.append([f"{name}_{r}_{q}" for _, q in row])
     regs.bind(op.y, rows)

@@ -28,11 +28,25 @@ class Memory:
 
     def load(self, op: ops.LoadOp) -> None:
         """Load a tile now, or, when only products read its rows as scalars, where they do."""
-        if self.regs.is_column(op.y) and _is_left_of_products_only(op.y):
+        if _is_left_of_products_only(op.y) and (self.regs.is_column(op.y) or _is_deep(op.y)):
             self._late[op.y] = op
+            return
+        if _is_deep(op.y):
+            self._load_quads(op)
             return
         rows = [[self._vector(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
         self.regs.define(op.y, rows, self.pointers[op.buffer])
+
+    def _load_quads(self, op: ops.LoadOp) -> None:
+        """The right side of a dot of bytes: in each lane the rows of one column."""
+        depth, columns = self.regs.shape(op.y)
+        places = [self._access(op, op.y, 0, q) for q in range(columns // self.regs.lanes)]
+        below = self._access(op, op.y, 1, 0)
+        assert not places[0].bounds, "packed weights are filled up"
+        steps = (below.flat - places[0].flat, places[0].stride)
+        assert steps == (1, depth), "packed weights hold the rows of a dot together"
+        texts = [f"v_load_quads({at.pointer} + {at.at(0)[0]})" for at in places]
+        self.regs.define(op.y, [texts], self.pointers[op.buffer], "i32")
 
     def _vector(self, op: ops.LoadOp, r: int, q: int) -> str:
         at, fill = self._access(op, op.y, r, q), float(op.fill.data)
@@ -49,6 +63,8 @@ class Memory:
         op = self._late.get(value)
         if op is None:
             return None
+        if not self.regs.is_column(value):
+            return lambda r: access.load_quad(self._access(op, op.y, r, 0))
         return lambda r: access.load_scalar(self._access(op, op.y, r, 0), float(op.fill.data))
 
     def store(self, op: ops.StoreOp) -> None:
@@ -125,3 +141,9 @@ class Memory:
 def _is_left_of_products_only(value: SSAValue) -> bool:
     readers = [u.operation for u in value.uses]
     return all(isinstance(op, ops.DotOp) and op.a is value for op in readers)
+
+
+def _is_deep(value: SSAValue) -> bool:
+    """Whether products read a tile several steps of ``k`` at a time."""
+    readers = [u.operation for u in value.uses]
+    return any(isinstance(op, ops.DotOp) and tile_of(op.a).shape[1] > 1 for op in readers)

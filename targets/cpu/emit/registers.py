@@ -1,7 +1,8 @@
 """Which C variables hold which tile.
 
 A tile of shape ``[r, c]`` is ``r`` rows of ``c / lanes`` vector variables; where ``c`` is 1, it is
-one vector per row whose lanes are all equal.
+one vector per row whose lanes are all equal. The right side of a dot of bytes, ``[4, c]``, is one
+row of vectors of i32 with the four bytes of a column in a lane.
 """
 
 from __future__ import annotations
@@ -41,9 +42,12 @@ class Registers:
         """A tile that variables hold already."""
         self._rows[value] = rows
 
-    def define(self, value: SSAValue, rows: Rows, hint: str) -> None:
-        """New constants for a tile, with these values; what is equal is one constant."""
-        t, name = carrier(tile_of(value).dtype).name, self.fresh(hint)
+    def define(self, value: SSAValue, rows: Rows, hint: str, t: str = "") -> None:
+        """New constants for a tile, with these values; what is equal is one constant.
+
+        ``t``: the element type of the vectors, where it is not the tile's own.
+        """
+        t, name = t or carrier(tile_of(value).dtype).name, self.fresh(hint)
         texts = dict.fromkeys(text for row in rows for text in row)
         named: dict[str, str] = {}
         for r, row in enumerate(rows):

@@ -248,5 +248,6 @@ TO_CLASSES(f64, i64, u64)
 #include "tail.h"
 #include "reduce.h"
 #include "fma.h"
+#include "dot.h"
 
 #endif

@@ -8,6 +8,7 @@ import pytest
 
 from tapeout.ir.evaluator import Evaluator, evaluate
 from tapeout.ir.module import Module
+from tapeout.ir.numeric import is_byte
 from tapeout.ir.ops.structure import CallOp, EntryOp
 from tapeout.ir.tile import interpret
 from tapeout.ir.tile.ops import buffer_of
@@ -74,8 +75,9 @@ def drawn(entry: EntryOp, sizes: Sizes) -> dict[str, Array]:
     for name, value in zip(entry.inputs.data, entry.body.block.args, strict=True):
         want = spec(value)
         shape = [d.evaluate(sizes) for d in want.dims]
+        top = 128 if is_byte(want.dtype) else 2
         made = (
-            random.standard_normal(shape) if want.dtype.is_float else random.integers(0, 2, shape)
+            random.standard_normal(shape) if want.dtype.is_float else random.integers(0, top, shape)
         )
         arrays[name] = np.asarray(made).astype(want.dtype.numpy)
     return arrays

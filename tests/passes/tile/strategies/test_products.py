@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from tapeout.ir.dtypes import f32
 from tapeout.ir.expr import as_expr
 from tapeout.ir.ops.attention import AttentionOp
+from tapeout.ir.ops.contract import ConvOp
 from tapeout.ir.ops.pool import PoolOp
 
 Graph = Callable[..., Any]
@@ -40,6 +42,30 @@ def test_products_of_two_activations(graph: Graph, lowers: Lowers, transpose_b: 
 def test_a_product_of_nothing_is_zero(graph: Graph, lowers: Lowers) -> None:
     g = graph(a="f32 3, 0", b="f32 0, 5")
     lowers(g.returning(g.matmul(g["a"], g["b"])))
+
+
+@pytest.mark.parametrize("inner", [3, 4, 33])
+@pytest.mark.parametrize(("x", "w"), [("u8", "i8"), ("i8", "u8")])
+def test_products_of_bytes_are_exact(
+    graph: Graph, lowers: Lowers, inner: int, x: str, w: str
+) -> None:
+    g = graph(x=f"{x} B, S, {inner}")
+    weight = g.fixed(g.random.integers(0, 128, (inner, 21)), w)
+    y = g.convert(g.matmul(g["x"], weight), f32)
+    lowers(g.returning(g.map("mul", y, g.weight(21))), *SIZES, tolerance=0)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_convolutions_of_bytes_are_exact(
+    graph: Graph, lowers: Lowers, groups: int, dilation: int
+) -> None:
+    g = graph(x="u8 B, 4, 8, 9")
+    w = g.fixed(g.random.integers(-128, 128, (12, 4 // groups, 3, 3)), "i8")
+    bias = g.fixed(g.random.integers(-999, 999, 12), "i32")
+    window = {"strides": (1, 2), "pads": (1, 0, 2, 1), "dilations": (dilation, dilation)}
+    y = g.op(ConvOp, g["x"], w, bias, **window, groups=groups)
+    lowers(g.returning(y), {"B": 2}, tolerance=0)
 
 
 CONVOLUTIONS: dict[str, dict[str, Any]] = {

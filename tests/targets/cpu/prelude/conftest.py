@@ -22,13 +22,23 @@ FLAGS = (
 )
 SANITIZE = " -fsanitize=address,undefined -fno-sanitize-recover=all"
 
+AVX512 = "gcc -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c"
 COMPILERS = {
-    "avx512": "gcc -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c",
+    "avx512": AVX512,
     "avx2": "gcc -mavx2 -mfma -mf16c",
     "neon": "aarch64-linux-gnu-gcc",
     "generic": "gcc",
 }
+"""Instruction sets that every test runs on."""
+
+WITH_DOTS = {
+    "avx512vnni": f"{AVX512} -mavx512vnni",
+    "neondot": "aarch64-linux-gnu-gcc -march=armv8.2-a+dotprod",
+}
+"""Those with instructions for sums of products of bytes."""
+
 LANES = {"avx512": 16, "avx2": 8, "neon": 4, "generic": 4}
+LANES.update(avx512vnni=16, neondot=4)
 STORED = {"f16": "<u2", "bf16": "<u2"} | {
     f"f8{name}": "u1" for name in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")
 }
@@ -96,7 +106,8 @@ def runnable() -> list[str]:
     """Instruction sets that this machine runs, in itself or (NEON) by emulation."""
     flags = set(Path("/proc/cpuinfo").read_text().split())
     needs = {"avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"}, "avx2": {"avx2", "fma"}}
-    return [isa for isa in COMPILERS if needs.get(isa, set()) <= flags]
+    needs["avx512vnni"] = needs["avx512"] | {"avx512_vnni"}
+    return [isa for isa in (*COMPILERS, *WITH_DOTS) if needs.get(isa, set()) <= flags]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -116,7 +127,7 @@ def lanes(isa: str) -> int:
 @pytest.fixture(scope="session")
 def isas_with_fma() -> list[str]:
     """Instruction sets whose results must agree bit for bit."""
-    return [isa for isa in runnable() if isa != "generic"]
+    return [isa for isa in runnable() if isa in COMPILERS and isa != "generic"]
 
 
 @pytest.fixture(scope="session")
@@ -131,11 +142,12 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
         if not binary.exists():
             source.write_text(text)
             flags = FLAGS.replace(" -static", SANITIZE).replace("-O2", "-O1") if sanitize else FLAGS
-            command = f"{COMPILERS[isa]} {flags} -I{PRELUDE} {source} -o {binary} -lm"
+            command = f"{(COMPILERS | WITH_DOTS)[isa]} {flags} -I{PRELUDE} {source} -o {binary} -lm"
             done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{command}\n{done.stderr}"
-        emulator = shutil.which("qemu-aarch64") if isa == "neon" else None
-        assert emulator or isa != "neon", "qemu-aarch64 is missing: apt-get install qemu-user"
+        is_arm = isa.startswith("neon")
+        emulator = shutil.which("qemu-aarch64") if is_arm else None
+        assert emulator or not is_arm, "qemu-aarch64 is missing: apt-get install qemu-user"
 
         def run(
             kernel: str, *arrays: Array, n: int | None = None, size: int | None = None

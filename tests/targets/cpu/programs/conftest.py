@@ -18,13 +18,14 @@ from xdsl.rewriter import InsertPoint
 
 from tapeout.frontend import driver
 from tapeout.ir.build import Emit
-from tapeout.ir.dtypes import f32
+from tapeout.ir.dtypes import DType, f32, i8, u8
 from tapeout.ir.evaluator import evaluate
 from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp
 from tapeout.ir.ops.norm import LayerNormOp, SoftmaxOp
+from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
@@ -43,9 +44,9 @@ INPUTS: dict[str, Sequence[int]] = {"image": (2, 5, 11, 9), "tokens": (2, 21, 24
 
 
 def mixture() -> Module:
-    """Convolutions, pools, products, attention, norms, reductions and a concatenation."""
+    """Convolutions, pools, products, attention, norms, reductions, concatenation, and bytes."""
     specs = [(n, Spec(tuple(map(as_expr, shape)), f32)) for n, shape in INPUTS.items()]
-    entry = EntryOp("main", specs, ["pixels", "words", "row_sums"])
+    entry = EntryOp("main", specs, ["pixels", "words", "row_sums", "byte_sums", "byte_rows"])
     module = Module(ModuleOp([entry]))
     g = Emit(Builder(InsertPoint.at_end(entry.body.block)))
     random = np.random.default_rng(2)
@@ -54,9 +55,32 @@ def mixture() -> Module:
         values = (random.standard_normal(shape) / 4).astype(np.float32)
         return g.builder.insert(module.constant(values)).results[0]
 
+    def signed_bytes(*shape: int) -> SSAValue:
+        values = random.integers(-128, 128, shape).astype(np.int8)
+        return g.builder.insert(module.constant(values)).results[0]
+
     image, tokens = entry.body.block.args
-    g.builder.insert(ReturnOp([_pixels(g, weight, image), *_words(g, weight, tokens)]))
+    floats = [_pixels(g, weight, image), *_words(g, weight, tokens)]
+    g.builder.insert(ReturnOp([*floats, *_bytes(g, signed_bytes, image, tokens)]))
     return module
+
+
+def _bytes(
+    g: Emit, weight: Callable[..., SSAValue], image: SSAValue, tokens: SSAValue
+) -> list[SSAValue]:
+    """Integer products of inputs rounded to bytes; both convolutions end in a ragged dot."""
+
+    def rounded(x: SSAValue, to: DType) -> SSAValue:
+        scaled = g.map("round", g.map("mul", x, g.constant(50, f32)))
+        return g.op(ConvertOp, scaled, to=to, saturate=True)
+
+    window = {"strides": (2, 1), "pads": (0, 1, 0, 1), "dilations": (1, 1)}
+    y = g.op(ConvOp, rounded(image, u8), weight(35, 5, 3, 3), None, **window)
+    window = {"strides": (1, 1), "pads": (0,) * 4, "dilations": (1, 2)}
+    z = g.op(ConvOp, rounded(image, i8), weight(10, 1, 2, 2), None, **window, groups=5)
+    rows = g.matmul(rounded(tokens, u8), weight(24, 50))
+    sums = g.map("add", g.reduce("sum", y, (2, 3)), g.reduce("sum", z, (1, 2, 3)))
+    return [g.convert(sums, f32), g.convert(rows, f32)]
 
 
 def _pixels(g: Emit, weight: Callable[..., SSAValue], x: SSAValue) -> SSAValue:
@@ -112,10 +136,12 @@ def wanted(given: dict[str, Array]) -> list[Array]:
 
 
 def runnable() -> list[str]:
-    """Devices of this machine, and NEON, which runs under an emulator elsewhere."""
+    """Devices of this machine, and NEON's, which run under an emulator elsewhere."""
     have, kind = features(), machine()
     own = [d.name for d in devices().values() if d.machine in ("", kind)]
-    return [n for n in own if have >= set(devices()[n].features)] + ["neon"] * (kind != "aarch64")
+    return [n for n in own if have >= set(devices()[n].features)] + ["neon", "neondot"] * (
+        kind != "aarch64"
+    )
 
 
 @pytest.fixture(scope="session", params=runnable())
