@@ -10,6 +10,8 @@ from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.layout.channels_last import ChannelsLast
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
 from tapeout.passes.manager import Pass
+from tapeout.passes.quantize.integer_products import IntegerProducts
+from tapeout.passes.quantize.plain import PlainNumbers
 from tapeout.passes.simplify.activations import RecomposeActivations
 from tapeout.passes.simplify.affine import FoldAffine
 from tapeout.passes.simplify.attention import RecomposeAttention
@@ -35,6 +37,14 @@ SIMPLIFY: tuple[Pass, ...] = (
     CommonSubexpressions(),
     DropDead(),
 )
+QUANTIZE: tuple[Pass, ...] = (
+    IntegerProducts(),
+    PlainNumbers(),
+    Fold(),
+    Canonicalise(),
+    CommonSubexpressions(),
+    DropDead(),
+)
 LAYOUT: tuple[Pass, ...] = (
     ChannelsLast(),
     Canonicalise(),
@@ -46,6 +56,7 @@ KERNELS: tuple[Pass, ...] = (Fuse(),)
 
 PIPELINE: Mapping[str, tuple[Pass, ...]] = {
     "simplify": SIMPLIFY,
+    "quantize": QUANTIZE,
     "layout": LAYOUT,
     "kernels": KERNELS,
 }

@@ -10,6 +10,7 @@ from tapeout.ir.expr import Expr
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp, Operand, as_tuple, bind
 from tapeout.ir.ops.pointwise import MapOp
+from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.ops.source import BindDimsOp, ConstantOp, WeightOp
 from tapeout.ir.ops.structure import IfOp, ReturnOp
 from tapeout.ir.ops.views import ExpandOp, ReshapeOp, TransposeOp
@@ -49,7 +50,8 @@ class FoldOperator(Pattern[NNOp]):
     expand_limit: int
 
     def _rewrite(self, op: NNOp, edit: Edit) -> Replacement:
-        if isinstance(op, ConstantOp | WeightOp | BindDimsOp) or not op.operands:
+        # What is quantised stays so: products read its codes.
+        if isinstance(op, ConstantOp | WeightOp | BindDimsOp | DequantizeOp) or not op.operands:
             return None
         arrays = {v: edit.array(v) for v in op.operands}
         if any(a is None or a.dtype.kind == "O" for a in arrays.values()):

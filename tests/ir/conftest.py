@@ -104,6 +104,9 @@ def _samples() -> list[Sample]:
     def i(high: int, *shape: int, low: int = 0) -> Array:
         return r.integers(low, high, shape)
 
+    def b8(*shape: int) -> Array:
+        return r.integers(-128, 128, shape).astype(np.int8)
+
     count = (symbol("count"),)
     b16 = ml_dtypes.bfloat16
     window = {"kernel": (3, 2), "strides": (2, 1), "pads": (1, 0, 1, 1), "dilations": (1, 2)}
@@ -128,7 +131,9 @@ def _samples() -> list[Sample]:
         Sample("nn.reduce", (n(2, 3, dtype=b16),), {"fn": "max", "axes": (1,), "keepdims": True}),
         Sample("nn.arg_reduce", (n(2, 5),), {"fn": "max", "axis": 1, "last": True}),
         Sample("nn.cumulative", (n(2, 5),), {"fn": "sum", "axis": 1, "exclusive": True}),
+        Sample("nn.matmul", (b8(3, 5).view(np.uint8), b8(5, 4))),
         Sample("nn.matmul", (n(2, 1, 3, 4), n(5, 6, 4)), {"transpose_b": True}),
+        Sample("nn.conv", (b8(2, 4, 5, 6), b8(6, 2, 3, 2), None), conv | {"groups": 2}),
         Sample("nn.conv", (n(2, 6, 9, 8), n(4, 3, 3, 2), n(4)), conv | {"groups": 2}),
         Sample(
             "nn.conv",
@@ -170,6 +175,9 @@ def _samples() -> list[Sample]:
             {"low": (as_expr(1), as_expr(0)), "high": (as_expr(0), as_expr(2))},
         ),
         Sample("nn.concat", ((n(2, 3), n(2, 1)),), {"axis": 1}),
+        Sample("nn.dequantize", (b8(4, 5), n(5), None), {"to": f32}),
+        Sample("nn.dequantize", (b8(4, 5), n(4, 1), b8(4, 1)), {"to": f32}),
+        Sample("nn.dequantize", (b8(3, 7), n(3, 3), b8(3, 3)), {"axis": 1, "block": 3, "to": f32}),
         Sample("nn.softmax", (n(3, 4, 5) * 20,), {"axis": 1}),
         Sample("nn.softmax", (n(3, 4, dtype=b16),), {"axis": -1}, tolerance=1e-2),
         Sample("nn.layer_norm", (n(2, 3, 8) + 3, n(8), n(8)), {"axis": -1, "epsilon": 1e-5}),

@@ -13,6 +13,7 @@ from tapeout.frontend.onnx.rules.product import matmul
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import DTYPES, DType, f32, i32, u8
 from tapeout.ir.expr import Expr, ceildiv
+from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.shapes import check_axis, never_equal
 
 
@@ -40,10 +41,12 @@ def dequantize_linear(
 ) -> Value:
     """``(x - zero) * scale``."""
     to = named_type(node, "output_dtype", scale.dtype)
-    wide = b.convert(x, f32)
-    if zero is not None and x.dtype.is_integer:
-        wide = b.map("sub", wide, b.convert(_along(b, node, zero, x), f32))
-    return b.convert(b.map("mul", wide, b.convert(_along(b, node, scale, x), f32)), to)
+    if x.dtype.is_integer and x.dtype.bits <= 32:
+        fitted = _fitted(b, node, scale, x)
+        points = None if zero is None else _fitted(b, node, zero, x)
+        axis, block = _blocks(node, fitted, x)
+        return b.make(DequantizeOp, x, fitted, points, axis=axis, block=block, to=to)
+    return b.convert(b.map("mul", b.convert(x, f32), b.convert(_along(b, node, scale, x), f32)), to)
 
 
 @rule("DynamicQuantizeLinear")
@@ -139,15 +142,44 @@ def _single(b: Builder, x: Value) -> Value:
 
 def _along(b: Builder, node: Call, parameter: Value, x: Value) -> Value:
     """A scale or zero point so that it broadcasts with ``x``: per tensor, axis or block."""
-    parameter = _single(b, parameter)
+    parameter = _fitted(b, node, parameter, x)
+    axis, block = _blocks(node, parameter, x)
+    if not block:
+        return parameter
+    dims = parameter.dims
+    split: list[Expr | int] = [*dims[: axis + 1], 1, *dims[axis + 1 :]]
+    wide: list[Expr | int] = [*dims[: axis + 1], block, *dims[axis + 1 :]]
+    repeated = b.expand(b.reshape(parameter, split), wide)
+    joined = [*dims[:axis], dims[axis] * block, *dims[axis + 1 :]]
+    return b.slice_axis(b.reshape(repeated, joined), axis, 0, x.dims[axis])
+
+
+def _blocks(node: Call, parameter: Value, x: Value) -> tuple[int, int]:
+    """The axis of scales, and how many neighbours along it share one; 0 and 0 for one scale."""
     block = node.integer("block_size")
     if block < 0:
         node.invalid("attribute 'block_size' is negative", ("block_size", block))
     if parameter.rank == 0:
+        return 0, 0
+    return check_axis(node.integer("axis", 1), x.rank, node.node.op_type), block
+
+
+def _fitted(b: Builder, node: Call, parameter: Value, x: Value) -> Value:
+    """A scale or zero point that was checked: rank 0, or beside its axis, or one per block."""
+    parameter = _single(b, parameter)
+    axis, block = _blocks(node, parameter, x)
+    if parameter.rank == 0:
         return parameter
-    axis = check_axis(node.integer("axis", 1), x.rank, node.node.op_type)
     if block:
-        return _blocked(b, node, parameter, x, axis, block)
+        want = [ceildiv(d, block) if i == axis else d for i, d in enumerate(x.dims)]
+        if parameter.rank != x.rank or any(map(never_equal, parameter.dims, want)):
+            node.invalid(
+                "the scale or zero point does not fit the blocks",
+                ("block_size", block),
+                ("expected", ", ".join(map(str, want))),
+                ("parameter", ", ".join(map(str, parameter.dims))),
+            )
+        return parameter
     if parameter.rank != 1 or never_equal(parameter.dims[0], x.dims[axis]):
         node.invalid(
             "the scale or zero point does not fit the axis",
@@ -156,24 +188,6 @@ def _along(b: Builder, node: Call, parameter: Value, x: Value) -> Value:
             ("parameter", ", ".join(map(str, parameter.dims))),
         )
     return per_channel(b, parameter, x.rank, axis)
-
-
-def _blocked(b: Builder, node: Call, parameter: Value, x: Value, axis: int, block: int) -> Value:
-    """Each element along ``axis`` repeated ``block`` times, the last block cut off at the end."""
-    dims = parameter.dims
-    want = [ceildiv(d, block) if i == axis else d for i, d in enumerate(x.dims)]
-    if len(dims) != x.rank or any(map(never_equal, dims, want)):
-        node.invalid(
-            "the scale or zero point does not fit the blocks",
-            ("block_size", block),
-            ("expected", ", ".join(map(str, want))),
-            ("parameter", ", ".join(map(str, dims))),
-        )
-    split: list[Expr | int] = [*dims[: axis + 1], 1, *dims[axis + 1 :]]
-    wide: list[Expr | int] = [*dims[: axis + 1], block, *dims[axis + 1 :]]
-    repeated = b.expand(b.reshape(parameter, split), wide)
-    joined = [*dims[:axis], dims[axis] * block, *dims[axis + 1 :]]
-    return b.slice_axis(b.reshape(repeated, joined), axis, 0, x.dims[axis])
 
 
 def named_type(node: Call, name: str, default: DType) -> DType:

@@ -1,0 +1,29 @@
+// RUN: integer-products
+
+!x = !nn.tensor<"B, 4", u8, "B=1..8">
+!a = !nn.tensor<"B, 4", f32, "B=1..8">
+!y = !nn.tensor<"B, 2", f32, "B=1..8">
+!w = !nn.tensor<"4, 2", i8>
+!b = !nn.tensor<"4, 2", f32>
+!c = !nn.tensor<"", f32>
+!z = !nn.tensor<"", u8>
+
+// CHECK-LABEL: sym_name = "product"
+// CHECK: "nn.matmul"(%x,
+// CHECK-SAME: i32
+// CHECK: #nn.array<i32, "2", "32, 40">
+// CHECK: fn = #nn.str<"sub">
+// CHECK: "nn.convert"
+// CHECK: #nn.array<f32, "", "0.125">
+// CHECK: fn = #nn.str<"mul">
+"nn.entry"() <{sym_name = "product", inputs = #nn.strs<["x"]>, outputs = #nn.strs<["y"]>}> ({
+^bb0(%x: !x):
+  %w = "nn.constant"() <{value = #nn.array<i8, "4, 2", "1, 2, 3, 4, 5, 6, 7, 8">}> : () -> !w
+  %sx = "nn.constant"() <{value = #nn.array<f32, "", "0.25">}> : () -> !c
+  %sw = "nn.constant"() <{value = #nn.array<f32, "", "0.5">}> : () -> !c
+  %zx = "nn.constant"() <{value = #nn.array<u8, "", "2">}> : () -> !z
+  %a = "nn.dequantize"(%x, %sx, %zx) <{to = #nn.dtype<f32>}> : (!x, !c, !z) -> !a
+  %b = "nn.dequantize"(%w, %sw) <{to = #nn.dtype<f32>}> : (!w, !c) -> !b
+  %y = "nn.matmul"(%a, %b) : (!a, !b) -> !y
+  "nn.return"(%y) : (!y) -> ()
+}) : () -> ()
