@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from xdsl.ir import SSAValue
 
+from tapeout.frontend.onnx.known import NotKnown
 from tapeout.ir.dtypes import DType, dtype_of
 from tapeout.ir.expr import Expr, as_expr
 from tapeout.ir.types import Spec
@@ -62,10 +63,22 @@ class Value:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Items:
-    """A sequence whose length is known; ``element`` is the element type of its tensors."""
+    """A sequence whose length is known; ``element`` is the element type of its tensors.
+
+    Inside of a loop that appends to it, ``before`` is what to raise when more is asked for than
+    the items that this iteration has appended.
+    """
 
     values: "tuple[Value, ...]"
     element: DType
+    before: NotKnown | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Slices:
+    """A sequence of the slices of a tensor along its first axis, whose length may be open."""
+
+    tensor: Value
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,7 +86,7 @@ class Nothing:
     """An optional without a value."""
 
 
-AnyValue: TypeAlias = Value | Items | Nothing
+AnyValue: TypeAlias = Value | Items | Slices | Nothing
 
 
 def known(array: Array, label: str = "") -> Value:
