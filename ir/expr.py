@@ -472,6 +472,9 @@ def _divide(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     if is_at_least(rest, 0) and is_less(rest, b):
         return quotient, rest
     if b.constant is not None and b.constant > 0:
+        if rest.terms[-1][0] == () and rest.terms[-1][1] < 0:
+            # (x - 1) // d = (x + d - 1) // d - 1: one form for all that differ by multiples of d
+            quotient, rest = quotient - 1, rest + b
         return quotient + _quotient(rest, b.constant), _remainder(rest, b.constant)
     call = (rest, b)
     return quotient + _of_atom(Call("floordiv", call)), _of_atom(Call("mod", call))

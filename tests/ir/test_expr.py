@@ -182,6 +182,8 @@ def test_equal_expressions_hash_and_order_alike(left: Pair, right: Pair) -> None
         ((S // 3) // 4, S // 12),
         ((S % 12) % 4, S % 4),
         ((S + 127) // 64, (S + 63) // 64 + 1),
+        ((S - 1) // 2 + 1, (S + 1) // 2),
+        ((S - 1) % 4, (S + 3) % 4),
         ((S % 12) // 4, (S // 4) % 3),
         (minimum(S, S + 1, 100), S),
         (minimum(N // 2, N), N // 2),
