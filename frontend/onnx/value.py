@@ -23,8 +23,8 @@ class Value:
     """One tensor: what is known of it, and the SSA value where an operator made it.
 
     ``content`` is None when only the run decides it; ``hints`` may then hold those elements of a
-    small integer tensor that are known, as expressions among Nones. ``label`` is the file's name
-    of a weight.
+    small tensor that are known, among Nones: expressions for integers, ``Ratio`` for floats that
+    are computed from sizes. ``label`` is the file's name of a weight.
     """
 
     spec: Spec
