@@ -1,0 +1,1 @@
+"""Fewer bits for a weight: formats, scales, codes, and what a user says about them."""
