@@ -9,6 +9,7 @@ from tapeout.ir.errors import CompileError
 from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.layout.channels_last import ChannelsLast
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
+from tapeout.passes.layout.phases import SplitPhases
 from tapeout.passes.manager import Pass
 from tapeout.passes.simplify.activations import RecomposeActivations
 from tapeout.passes.simplify.affine import FoldAffine
@@ -36,6 +37,7 @@ SIMPLIFY: tuple[Pass, ...] = (
     DropDead(),
 )
 LAYOUT: tuple[Pass, ...] = (
+    SplitPhases(),
     ChannelsLast(),
     Canonicalise(),
     CommonSubexpressions(),
