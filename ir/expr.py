@@ -366,12 +366,37 @@ def is_less(value: ExprLike, bound: ExprLike) -> bool:
 
 @lru_cache(maxsize=65536)
 def _is_nonnegative(value: Expr) -> bool:
+    if is_bounded_below(value):
+        return True
+    if not any(isinstance(atom, Call) for monomial, _ in value.terms for atom in monomial):
+        return False
+    # Proofs are about expressions: this module must be there before that one.
+    from tapeout.ir.proofs import proves_by_cases
+
+    return proves_by_cases(value)  # pyright: ignore[reportArgumentType]  (Expr by its two names)
+
+
+@lru_cache(maxsize=65536)
+def is_bounded_below(value: Expr) -> bool:
+    """Whether bounds of symbols and calls, each by itself, prove ``value >= 0``."""
     if interval.is_at_least_zero(value.limits):
         return True
-    # Where the value falls as a symbol grows, it is least at that symbol's own upper limit.
-    limits = {s: s.hi for s in value.symbols() if isinstance(s.hi, Expr)}
-    falling = {s: hi for s, hi in limits.items() if (c := value.coefficient(s)) and _is_negative(c)}
-    return bool(falling) and _is_nonnegative(value.substitute(falling))
+    limits = {s: hi for s in value.symbols() if (hi := _least_at(value, s)) is not None}
+    return bool(limits) and is_bounded_below(value.substitute(limits))
+
+
+def _least_at(value: Expr, symbol: Symbol) -> ExprLike | None:
+    """The limit of a symbol at which ``value`` is least, where bounds of terms do not see it.
+
+    That is an upper limit which is relative, and a lower one of a factor: ``n*s >= n``.
+    """
+    factor = value.coefficient(symbol)
+    if factor is None or factor == 0:
+        return None
+    if isinstance(symbol.hi, Expr) and _is_negative(factor):
+        return symbol.hi
+    is_product = factor.constant is None
+    return symbol.lo if is_product and interval.is_at_least_zero(factor.limits) else None
 
 
 def _is_negative(value: Expr) -> bool:
@@ -447,6 +472,9 @@ def _divide(a: Expr, b: Expr) -> tuple[Expr, Expr]:
     if is_at_least(rest, 0) and is_less(rest, b):
         return quotient, rest
     if b.constant is not None and b.constant > 0:
+        if rest.terms[-1][0] == () and rest.terms[-1][1] < 0:
+            # (x - 1) // d = (x + d - 1) // d - 1: one form for all that differ by multiples of d
+            quotient, rest = quotient - 1, rest + b
         return quotient + _quotient(rest, b.constant), _remainder(rest, b.constant)
     call = (rest, b)
     return quotient + _of_atom(Call("floordiv", call)), _of_atom(Call("mod", call))

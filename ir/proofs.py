@@ -1,16 +1,19 @@
 """Proofs about expressions that need more than the bounds of their symbols.
 
-``is_at_least`` bounds every term by itself. Here a ``min``, ``max``, ``//`` or ``%`` inside of an
-expression is replaced by what it is at least (or at most), one after the other, so that
+``is_bounded_below`` bounds every term by itself. Here a ``min``, ``max``, ``//`` or ``%`` inside of
+an expression is replaced by what it is at least (or at most), one after the other, so that
 ``n - min(s, n) - max(0, min(e, n) - min(s, n)) >= 0``, the end of a clamped slice, is proved.
 """
 
 from collections.abc import Iterator
 
-from tapeout.ir.expr import Call, Expr, ExprLike, as_expr, is_at_least
+from tapeout.ir.expr import Call, Expr, ExprLike, as_expr, is_bounded_below
 
 DEPTH = 6
 """Calls replaced in a row; clamped slices take three."""
+
+SHALLOW = 2
+"""The same where expressions are made, which is often: ``n // 2 <= n`` takes one."""
 
 
 def proves_at_least(value: ExprLike, bound: ExprLike) -> bool:
@@ -18,8 +21,13 @@ def proves_at_least(value: ExprLike, bound: ExprLike) -> bool:
     return _proves(as_expr(value) - bound, DEPTH)
 
 
+def proves_by_cases(value: Expr) -> bool:
+    """Whether few steps prove ``value >= 0``: what ``is_at_least`` asks beyond bounds."""
+    return _proves(value, SHALLOW)
+
+
 def _proves(value: Expr, depth: int) -> bool:
-    if is_at_least(value, 0):
+    if is_bounded_below(value):
         return True
     if depth == 0:
         return False
@@ -40,18 +48,20 @@ def _proves_through(value: Expr, call: Call, depth: int) -> bool:
     if parted is None:
         return False
     factor, rest = parted
-    rising = is_at_least(factor, 0)
-    if not rising and not is_at_least(-factor, 0):
+    rising = is_bounded_below(factor)
+    if not rising and not is_bounded_below(-factor):
         return False
     if call.fn in ("min", "max"):
         cases = (_proves(rest + factor * a, depth) for a in call.args)
         # A minimum with a negative factor is as good as the best of its arguments.
         return all(cases) if (call.fn == "min") == rising else any(cases)
     x, d = call.args
-    if not is_at_least(d, 1):
+    if not is_bounded_below(d - 1):
         return False
     if call.fn == "mod":
-        return _proves(rest if rising else rest + factor * (d - 1), depth)
+        # 0 <= x % d < d, and x % d <= x where x is not negative
+        most = [d - 1, x] if is_bounded_below(x) else [d - 1]
+        return any(_proves(rest + factor * m, depth) for m in ([as_expr(0)] if rising else most))
     # (x - d + 1) / d <= x // d <= x / d, times d, which is positive
     return _proves(rest * d + factor * (x - d + 1 if rising else x), depth)
 

@@ -9,6 +9,7 @@ from tapeout.ir.errors import CompileError
 from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.layout.channels_last import ChannelsLast
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
+from tapeout.passes.layout.phases import SplitPhases
 from tapeout.passes.manager import Pass
 from tapeout.passes.quantize.integer_products import IntegerProducts
 from tapeout.passes.quantize.plain import PlainNumbers
@@ -46,6 +47,7 @@ QUANTIZE: tuple[Pass, ...] = (
     DropDead(),
 )
 LAYOUT: tuple[Pass, ...] = (
+    SplitPhases(),
     ChannelsLast(),
     Canonicalise(),
     CommonSubexpressions(),

@@ -2,7 +2,8 @@
 
 ``prepare`` compiles a model; ``run`` runs it. A model that needs some inputs at compile time (the
 axes of a reduction given as an input; sequences) is compiled when the first call gives them, and
-once for each of their values: all other inputs stay inputs of the compiled program.
+once for each of their values: all other inputs stay inputs of the compiled program. So it is with
+an open size that is 0 in a call.
 """
 
 import tempfile
@@ -20,6 +21,8 @@ from tapeout.frontend.onnx.specialise import (
     Array,
     Given,
     container_key,
+    empty_axes,
+    fix_empty,
     fix_inputs,
     open_containers,
     opened,
@@ -87,11 +90,14 @@ class Rep(BackendRep):
     def _program(self, given: Mapping[str, Given], flat: Mapping[str, Array]) -> Program:
         while True:
             fixed = {name: flat[name] for name in self._fixed}
-            key = (*container_key(given), *((n, a.shape, a.tobytes()) for n, a in fixed.items()))
+            empty = empty_axes(self._model, flat)
+            values = ((n, a.shape, a.tobytes()) for n, a in fixed.items())
+            key = (*container_key(given), *sorted(empty), *values)
             if key in self._programs:
                 return self._programs[key]
             try:
-                model = fix_inputs(open_containers(self._model, given), fixed)
+                model = open_containers(fix_empty(self._model, empty), given)
+                model = fix_inputs(model, fixed)
                 self._programs[key] = self._engine(model)
             except NotKnown as error:
                 if not set(error.inputs) - set(self._fixed):

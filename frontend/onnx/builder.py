@@ -11,8 +11,9 @@ from xdsl.ir import Block, Operation, SSAValue
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.caps import check_sizes
 from tapeout.frontend.onnx.findings import quoted
-from tapeout.frontend.onnx.fold import Operand, fold, hints
+from tapeout.frontend.onnx.fold import Operand, fold, hints, is_whole
 from tapeout.frontend.onnx.known import NotKnown
+from tapeout.frontend.onnx.ratios import limits
 from tapeout.frontend.onnx.symbols import Symbols
 from tapeout.frontend.onnx.value import AnyValue, Array, Value, known, symbolic
 from tapeout.frontend.onnx.view import Graph, Tensor
@@ -72,11 +73,13 @@ class Builder:
         folded = fold(op, operands, native, results)
         if folded is not None:
             return folded
+        told = hints(op, operands, native, results[0]) if len(results) == 1 else None
+        if told is not None and is_whole(told, results[0].dtype):
+            return (symbolic(told, results[0].dtype),)
         made = op.make(*(self._ssas(o) for o in operands), **attrs)
         self.append(made)
         found = [Value(spec(r), ssa=r) for r in made.results]
-        if len(found) == 1:
-            found[0].hints = hints(op, operands, native, found[0].spec)
+        found[0].hints = told
         return tuple(found)
 
     def append(self, op: Operation) -> None:
@@ -91,6 +94,8 @@ class Builder:
 
     def convert(self, x: Value, to: DType, *, saturate: bool = False) -> Value:
         """``x`` as element type ``to``; itself when it is of that type already."""
+        if x.hints is not None and x.dtype.is_float and to.is_integer:
+            self.symbols.imply(limit for e in x.hints.reshape(-1) for limit in limits(e).items())
         return x if x.dtype is to else self.make(ConvertOp, x, to=to, saturate=saturate)
 
     def reshape(self, x: Value, dims: Iterable[ExprLike]) -> Value:
@@ -237,6 +242,8 @@ class Builder:
 
         ``hi`` limits each of them, where the caller knows a limit.
         """
+        if x.dtype.is_float:
+            x = self.convert(x, i64)
         given = self.exprs(x)
         if given is not None:
             return given

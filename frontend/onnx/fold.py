@@ -2,14 +2,17 @@
 
 This is what lets an exporter's Shape, Gather, Concat, Reshape chains vanish: they are computed
 here, while the graph is read, and leave no operator behind. Where only some elements of a small
-integer tensor are known, the operator stays and its result carries those as ``hints``.
+integer tensor are known, the operator stays and its result carries those as ``hints``; so does a
+float that is computed from sizes, as fractions (:mod:`tapeout.frontend.onnx.ratios`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from tapeout.frontend.onnx import ratios
 from tapeout.frontend.onnx.known_exprs import FUNCTIONS, Element
 from tapeout.frontend.onnx.value import Array, Value, known, symbolic
 from tapeout.ir.dtypes import DType, boolean
@@ -74,19 +77,68 @@ def _computed(
 def hints(
     op: type[NNOp], operands: Sequence[Operand], attrs: Mapping[str, Any], result: Spec
 ) -> Array | None:
-    """Those elements of a small integer result that are known, as expressions among Nones."""
+    """Those elements of a small result that are known, among Nones.
+
+    Expressions for integers, :class:`ratios.Ratio` for floats.
+    """
     values = _flat(operands)
     if all(v.content is None and v.hints is None for v in values):
         return None
     numbers = _constant_attrs(attrs)
     if numbers is None or any(_count(v.spec) is None for v in (*values, Value(result))):
         return None
-    made = _expressions(op, operands, numbers, result.dtype, _hinted)
-    if made is None or all(e is None for e in made.reshape(-1)):
+    if any(v.dtype.is_float for v in (*values, Value(result))):
+        made = _ratios(op, operands, numbers, result.dtype)
+    else:
+        made = _expressions(op, operands, numbers, result.dtype, _hinted)
+        made = None if made is None else _each(_element, made)
+    return None if made is None or all(e is None for e in made.reshape(-1)) else made
+
+
+def is_whole(told: Array, dtype: DType) -> bool:
+    """Whether hints are all that there is to know: then they are contents."""
+    return dtype.is_integer and all(e is not None for e in told.reshape(-1))
+
+
+def _ratios(
+    op: type[NNOp], operands: Sequence[Operand], attrs: Mapping[str, Any], dtype: DType
+) -> Array | None:
+    """The result of an operator that takes or gives floats, as far as it is about sizes."""
+    values = _flat(operands)
+    if op is ConvertOp:
+        return _converted(values[0], dtype)
+    bits = ratios.SIGNIFICAND_BITS.get(dtype)
+    if bits is None or all(v.hints is None for v in values):
         return None
-    out = np.empty(made.shape, object)
-    for index in np.ndindex(made.shape):
-        out[index] = _element(made[index])
+    arrays = _arrays(operands, _hinted)
+    if op is MapOp and attrs["fn"] in ratios.FUNCTIONS:
+        compute = partial(ratios.FUNCTIONS[attrs["fn"]], bits=bits)
+        return _each(compute, *(_each(ratios.element, a) for a in arrays[0]))
+    if op not in _MOVES or (op is GatherOp and arrays[1].dtype == object):
+        return None
+    made = _computed(op, arrays, attrs)
+    return None if made is None else _each(ratios.element, made[0])
+
+
+def _converted(x: Value, to: DType) -> Array | None:
+    """Sizes from or to a float type that counts them."""
+    bits = ratios.SIGNIFICAND_BITS.get(to)
+    if x.dtype.is_integer and bits is not None:
+        return _each(partial(ratios.from_integer, bits=bits), _each(_element, _hinted(x)))
+    if x.dtype not in ratios.SIGNIFICAND_BITS:
+        return None
+    told = _each(ratios.element, _hinted(x))
+    if bits is not None:
+        return _each(partial(ratios.in_type, bits=bits), told)
+    return _each(partial(ratios.to_integer, to=to), told)
+
+
+def _each(compute: Callable[..., Any], *operands: Array) -> Array:
+    """``compute`` of the elements at each place, broadcast."""
+    wide = np.broadcast_arrays(*operands)
+    out = np.empty(wide[0].shape, object)
+    for index in np.ndindex(out.shape):
+        out[index] = compute(*(w[index] for w in wide))
     return out
 
 
@@ -119,13 +171,7 @@ def _expressions(
 
 def _map(fn: str, operands: Sequence[Array]) -> Array | None:
     compute = FUNCTIONS.get(fn)
-    if compute is None:
-        return None
-    wide = np.broadcast_arrays(*operands)
-    out = np.empty(wide[0].shape, object)
-    for index in np.ndindex(out.shape):
-        out[index] = compute(*(_element(w[index]) for w in wide))
-    return out
+    return None if compute is None else _each(compute, *(_each(_element, o) for o in operands))
 
 
 def _complete(made: Array, dtype: DType) -> tuple[Value, ...] | None:

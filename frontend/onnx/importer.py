@@ -14,7 +14,7 @@ from tapeout.frontend.onnx.registry import Rule, find_rule
 from tapeout.frontend.onnx.schema_bodies import function_body
 from tapeout.frontend.onnx.support import check_support, unsupported_operator
 from tapeout.frontend.onnx.symbols import Range, Symbols
-from tapeout.frontend.onnx.value import AnyValue, Items, Nothing, Value
+from tapeout.frontend.onnx.value import AnyValue, Value
 from tapeout.frontend.onnx.view import CheckedModel, Graph, Node, TensorType, ValueType
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
@@ -34,9 +34,10 @@ def import_model(checked: CheckedModel, dims: Mapping[str, Range] | None = None)
         symbols = Symbols(dims or {}, limits)
         module = _imported(model, symbols)
         found = implied_limits(module)
+        check_asked(symbols, found)
+        found = {n: min(found.get(n, hi), hi) for n, hi in (found | symbols.implied).items()}
         if not found:
             return module
-        check_asked(symbols, found)
         limits |= found
 
 
@@ -126,7 +127,7 @@ class Importer:
     ) -> tuple[AnyValue, ...]:
         """Run one rule; a refusal from inside an operator gets the node's name."""
         arguments = rule.arguments(node, given)
-        if not rule.containers and any(isinstance(a, Items | Nothing) for a in arguments):
+        if not rule.containers and any(not isinstance(a, Value | None) for a in arguments):
             node.refuse("a sequence or optional where a tensor is expected")
         try:
             made = rule.function(self.builder, node, *arguments)

@@ -6,7 +6,7 @@ from tapeout.frontend.onnx.caps import check_sizes
 from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.symbols import Symbols
-from tapeout.frontend.onnx.value import AnyValue, Items, Value
+from tapeout.frontend.onnx.value import AnyValue, Items, Slices, Value
 from tapeout.frontend.onnx.view import CheckedModel, TensorType, ValueInfo
 from tapeout.ir.dtypes import DTYPES, DType
 from tapeout.ir.errors import CompileError
@@ -27,7 +27,8 @@ def entry_inputs(model: CheckedModel, symbols: Symbols) -> list[tuple[str, Spec]
 def flat_outputs(infos: Sequence[ValueInfo], values: Sequence[AnyValue]) -> list[tuple[str, Value]]:
     """Outputs as tensors by name; the items of a sequence ``y`` are ``y[0]``, ``y[1]``, ...
 
-    Raises E0402 for an empty optional and for strings, E0306 for a type other than declared.
+    Raises E0402 for an empty optional, strings and a sequence of open length, E0306 for a type
+    other than declared.
     """
     flat: list[tuple[str, Value]] = []
     for info, value in zip(infos, values, strict=True):
@@ -37,6 +38,13 @@ def flat_outputs(infos: Sequence[ValueInfo], values: Sequence[AnyValue]) -> list
             flat.append((name, value))
         elif isinstance(value, Items):
             flat += [(f"{name}[{i}]", item) for i, item in enumerate(value.values)]
+        elif isinstance(value, Slices):
+            raise CompileError(
+                "E0402",
+                f"output {quoted(name)} is a sequence of open length",
+                [("length", value.tensor.dims[0])],
+                "return the items stacked as one tensor",
+            )
         else:
             raise CompileError("E0402", f"output {quoted(name)} is an optional without a value")
     for name, value in flat:

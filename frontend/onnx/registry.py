@@ -11,7 +11,8 @@ The contract of a rule::
 * ``since`` is the first operator-set version that the function implements; of several functions
   for one name the latest that is not newer than the node is taken. Small differences between
   versions are ``if node.version >= 13`` inside one function.
-* ``containers=True``: inputs and outputs may also be :class:`Items` and :class:`Nothing`.
+* ``containers=True``: inputs and outputs may also be sequences (:class:`Items`, :class:`Slices`)
+  and :class:`Nothing`.
 * What the builder makes of known contents is known again, so a rule never folds by itself. A rule
   that must know an input asks ``b.ints(node, x, "axes")``, which refuses with E0405 otherwise.
 """

@@ -1,16 +1,17 @@
 """Repetition: a body unrolled while all that decides it is known, else ``nn.loop``."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from xdsl.ir import Block, Operation, Region
 
+from tapeout.frontend.onnx.appending import Appending, Body
 from tapeout.frontend.onnx.branches import bind_to
 from tapeout.frontend.onnx.builder import Builder, Scope
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.caps import check_sizes
+from tapeout.frontend.onnx.known import NotKnown
 from tapeout.frontend.onnx.value import AnyValue, Value, symbolic
 from tapeout.ir.dtypes import boolean, i64
 from tapeout.ir.expr import Expr, Symbol, as_expr, as_symbol, bounds
@@ -18,16 +19,16 @@ from tapeout.ir.ops.source import BindDimsOp
 from tapeout.ir.ops.structure import LoopOp, ReturnOp
 from tapeout.ir.types import ExprsAttr, Spec, TensorType, spec
 
-Body: TypeAlias = Callable[[Value, Value, Sequence[AnyValue]], list[AnyValue]]
-"""From iteration number, condition and carried values: condition, carried values, scans."""
-
 UNROLLED = 16
 """Longer loops stay loops: every iteration unrolled is code of its own."""
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """One loop: ``trips`` None has no limit, ``condition`` is rank-0; ``scans`` are stacked."""
+    """One loop: ``trips`` None has no limit, ``condition`` is rank-0; ``scans`` are stacked.
+
+    ``unequal`` is what to raise when slices that are stacked may differ in size, else E0402.
+    """
 
     node: Call
     body: Body
@@ -35,6 +36,7 @@ class Repeat:
     condition: Value
     carried: Sequence[AnyValue]
     scans: int
+    unequal: NotKnown | None = None
 
     def build(self, b: Builder) -> list[AnyValue]:
         """The carried values at the end, then the stacked scans; E0310 for too few results."""
@@ -44,11 +46,14 @@ class Repeat:
         if unrolled is not None:
             return unrolled
         plain = [v for v in self.carried if isinstance(v, Value)]
-        if len(plain) < len(self.carried):
-            raise b.not_known(
-                self.node, "the iterations of a loop over sequences", self.trips, self.condition
-            )
-        return list(self._loop(b, plain))
+        if len(plain) == len(self.carried):
+            return list(self._loop(b, plain))
+        what = "the iterations of a loop over sequences"
+        unknown = b.not_known(self.node, what, self.trips, self.condition)
+        appending = Appending(self.body, self.carried, unknown)
+        scans = self.scans + appending.count
+        loop = replace(self, body=appending.run, carried=plain, scans=scans, unequal=unknown)
+        return appending.results(loop._loop(b, plain))
 
     # -- unrolled ----------------------------------------------------------------------------
 
@@ -213,6 +218,8 @@ class _Trial:
         inner |= {s for c in self.specs for d in c.dims for s in d.symbols() if s.name[0] == "c"}
         for scan in scans:
             if any(d.symbols() & inner for d in scan.dims):
+                if self.loop.unequal is not None:
+                    raise self.loop.unequal
                 self.loop.node.refuse(
                     "the size of a scanned output is decided inside the loop",
                     ("sizes", ", ".join(map(str, scan.dims))),

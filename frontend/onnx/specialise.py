@@ -27,6 +27,35 @@ def fix_inputs(model: onnx.ModelProto, arrays: Mapping[str, Array]) -> onnx.Mode
     return made
 
 
+def empty_axes(model: onnx.ModelProto, arrays: Mapping[str, Array]) -> frozenset[tuple[str, int]]:
+    """Axes of open size that are empty in a call, each as (input, axis).
+
+    The compiler takes an open size to be 1 at least: 0 has to be asked for.
+    """
+    return frozenset(
+        (info.name, i)
+        for info in model.graph.input
+        for i, dim in enumerate(_dims(info))
+        if not dim.HasField("dim_value") and 0 in np.shape(arrays.get(info.name, 1))[i : i + 1]
+    )
+
+
+def fix_empty(model: onnx.ModelProto, axes: frozenset[tuple[str, int]]) -> onnx.ModelProto:
+    """A copy in which these axes, and all of their names, have the size 0."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    dims = {(v.name, i): d for v in made.graph.input for i, d in enumerate(_dims(v))}
+    names = {dims[axis].dim_param for axis in axes} - {""}
+    for axis, dim in dims.items():
+        if axis in axes or dim.dim_param in names:
+            dim.dim_value = 0
+    return made
+
+
+def _dims(info: onnx.ValueInfoProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    return list(info.type.tensor_type.shape.dim)
+
+
 def open_containers(model: onnx.ModelProto, given: Mapping[str, Given]) -> onnx.ModelProto:
     """A copy whose sequence and optional inputs are tensors: ``s`` of two becomes ``s[0], s[1]``.
 

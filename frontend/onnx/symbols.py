@@ -1,12 +1,12 @@
 """Dimensions of a graph's inputs: ranges that the user gives, generated names for the IR."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.view import Dim
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import Expr, as_expr, symbol
+from tapeout.ir.expr import Expr, Symbol, as_expr, symbol
 
 Range = int | tuple[int, int | None]
 """A fixed size, or the least and the greatest (None: no limit)."""
@@ -26,6 +26,7 @@ class Symbols:
     def __init__(self, dims: Mapping[str, Range], limits: Mapping[str, int] | None = None) -> None:
         """Take ranges by the file's names, and limits that the model implies by symbol."""
         self._limits = dict(limits or {})
+        self.implied: dict[str, int] = {}
         self.names: dict[str, str] = {}
         self._ranges = dict(dims)
         self._by_name: dict[str, Expr] = {}
@@ -54,6 +55,12 @@ class Symbols:
         """The greatest value that the user gave for a symbol."""
         given = self._ranges.get(self.names.get(name, ""))
         return given[1] if isinstance(given, tuple) else None
+
+    def imply(self, limits: Iterable[tuple[Symbol, int]]) -> None:
+        """Note greatest values of inputs' open sizes, under which more of the graph is known."""
+        for each, limit in limits:
+            if each.name in self.names:
+                self.implied[each.name] = min(limit, self.implied.get(each.name, limit))
 
     def check_used(self) -> None:
         """E0103 when a range was given for a dimension that no input has."""

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from xdsl.ir import SSAValue
 
+from tapeout.frontend.onnx.known import NotKnown
 from tapeout.ir.dtypes import DType, dtype_of
 from tapeout.ir.expr import Expr, as_expr
 from tapeout.ir.types import Spec
@@ -22,8 +23,8 @@ class Value:
     """One tensor: what is known of it, and the SSA value where an operator made it.
 
     ``content`` is None when only the run decides it; ``hints`` may then hold those elements of a
-    small integer tensor that are known, as expressions among Nones. ``label`` is the file's name
-    of a weight.
+    small tensor that are known, among Nones: expressions for integers, ``Ratio`` for floats that
+    are computed from sizes. ``label`` is the file's name of a weight.
     """
 
     spec: Spec
@@ -62,10 +63,22 @@ class Value:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Items:
-    """A sequence whose length is known; ``element`` is the element type of its tensors."""
+    """A sequence whose length is known; ``element`` is the element type of its tensors.
+
+    Inside of a loop that appends to it, ``before`` is what to raise when more is asked for than
+    the items that this iteration has appended.
+    """
 
     values: "tuple[Value, ...]"
     element: DType
+    before: NotKnown | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Slices:
+    """A sequence of the slices of a tensor along its first axis, whose length may be open."""
+
+    tensor: Value
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,7 +86,7 @@ class Nothing:
     """An optional without a value."""
 
 
-AnyValue: TypeAlias = Value | Items | Nothing
+AnyValue: TypeAlias = Value | Items | Slices | Nothing
 
 
 def known(array: Array, label: str = "") -> Value:

@@ -14,6 +14,7 @@ from tapeout.ir.assumptions import may_be_at_least, may_equal
 from tapeout.ir.errors import CompileError
 from tapeout.ir.expr import ZERO, Expr, minimum
 from tapeout.ir.op import Array, NNOp
+from tapeout.ir.proofs import proves_at_least
 from tapeout.ir.shapes import (
     broadcasts_to,
     check_axis,
@@ -111,7 +112,8 @@ class ExpandOp(NNOp):
 class SliceOp(NNOp):
     """``y[i] = x[starts + i * steps]`` for ``i < sizes``, one entry per axis.
 
-    Bounds are in range already (importers clamp them); a step may be negative, not zero.
+    Bounds are in range already (importers clamp them), but for an empty slice, which may begin
+    anywhere; a step may be negative, not zero.
     Errors: E0209 when an element outside is surely read.
     """
 
@@ -143,11 +145,16 @@ class SliceOp(NNOp):
 
 
 def _stays_inside(dim: Expr, start: Expr, size: Expr, step: int) -> bool:
-    """Whether first and last element lie inside; an empty slice may begin at the end."""
-    last = start + (size - 1) * step
-    if step > 0:
-        return may_be_at_least(start, 0) and may_be_at_least(dim, last + 1)
-    return may_be_at_least(last, 0) and may_be_at_least(dim, start + minimum(size, 1))
+    """Whether first and last element lie inside; an empty slice may begin anywhere."""
+    first, last = start, start + (size - 1) * step
+    low, high = (first, last) if step > 0 else (last, first)
+    if proves_at_least(low, 0) and proves_at_least(dim, high + 1):
+        return True
+    # The same times ``filled``: 0 on both sides for an empty slice. ``filled * size`` is the size.
+    filled = minimum(size, 1)
+    first, last = start * filled, start * filled + (size - filled) * step
+    low, high = (first, last) if step > 0 else (last, first)
+    return may_be_at_least(low, 0) and may_be_at_least(dim, high + filled)
 
 
 @irdl_op_definition

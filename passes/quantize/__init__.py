@@ -1,1 +1,1 @@
-"""Narrower numbers: which values become integers, and how products of them are computed."""
+"""Fewer bits for a weight: formats, scales, codes, and what a user says about them."""

@@ -53,6 +53,26 @@ ASSUMED: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
     (["S >= 3"], "nn.slice", (value(S),), {"starts": exprs(1), "sizes": exprs(2), "steps": (1,)}),
     (["T >= S"], "nn.slice", (value(T),), {"starts": exprs(0), "sizes": (S,), "steps": (1,)}),
     (["S >= 4"], "nn.slice", (value(S),), {"starts": exprs(3), "sizes": exprs(4), "steps": (-1,)}),
+    # An empty slice may begin anywhere.
+    (
+        ["T >= S*min(N, 1) + N"],
+        "nn.slice",
+        (value(T),),
+        {"starts": (S,), "sizes": (N,), "steps": (1,)},
+    ),
+    (
+        ["T + 2*min(N, 1) >= 5*N"],
+        "nn.slice",
+        (value(T),),
+        {"starts": exprs(2), "sizes": (N,), "steps": (5,)},
+    ),
+    (
+        ["4*min(N, 1) >= N", "T >= 4*min(N, 1)"],
+        "nn.slice",
+        (value(T),),
+        {"starts": exprs(3), "sizes": (N,), "steps": (-1,)},
+    ),
+    ([], "nn.slice", (value(N),), {"starts": exprs(7), "sizes": exprs(0), "steps": (1,)}),
     (["S >= 3"], "nn.pad", (value(2), None), {"low": (S - 3,), "high": exprs(0)}),
     (["N >= 1"], "nn.pad", (value(N), None), {"low": exprs(1), "high": exprs(1), "mode": "edge"}),
     (["S == T"], "nn.concat", ((value(S, 2), value(T, 3)),), {"axis": 1}),

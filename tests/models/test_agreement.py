@@ -13,7 +13,7 @@ pytestmark = pytest.mark.models
 
 MODELS = (
     *("resnet50", "mobilenetv2", "vit-base", "bert-base", "bert-base-dynamic"),
-    *("minilm", "gpt2", "digits", "mlp"),
+    *("minilm", "gpt2", "digits", "mlp", "charlm"),
 )
 
 

@@ -56,6 +56,37 @@ def test_the_trained_classifiers_have_learnt_the_digits(
     assert zoo(name).facts["accuracy"] > 0.9
 
 
+def test_the_language_model_has_learnt_more_than_counts_of_bytes(
+    zoo: Callable[[str], Any],
+) -> None:
+    facts = zoo("charlm").facts
+    assert facts["bits_per_byte"] < 0.8 * facts["ngram_bits_per_byte"]
+    assert facts["perplexity"] == pytest.approx(2 ** facts["bits_per_byte"])
+
+
+def test_the_exported_language_model_predicts_like_the_original(
+    zoo: Callable[[str], Any],
+) -> None:
+    stored = zoo("charlm").arrays("validation")
+    windows, nll = stored["windows"][:16], stored["nll"][:16]
+    logits = zoo("charlm").reference({"input_ids": windows[:, :-1]})["logits"].astype(np.float64)
+    log_sum = np.log(np.exp(logits).sum(-1))
+    chosen = np.take_along_axis(logits, windows[:, 1:, None], axis=-1)[..., 0]
+    np.testing.assert_allclose(log_sum - chosen, nll, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["digits", "mlp", "minilm", "charlm"])
+def test_calibration_data_fit_the_inputs_of_their_model(
+    zoo: Callable[[str], Any], name: str
+) -> None:
+    samples, calibration = zoo(name).arrays("inputs"), zoo(name).arrays("calibration")
+    assert calibration.keys() == samples.keys()
+    for key, array in calibration.items():
+        assert len(array) >= 32
+        assert array.dtype == samples[key].dtype
+        assert array.ndim == samples[key].ndim
+
+
 def test_the_exported_encoder_gives_the_embeddings_of_the_original(
     zoo: Callable[[str], Any],
 ) -> None:

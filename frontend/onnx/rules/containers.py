@@ -1,4 +1,4 @@
-"""Sequences and optionals, gone at import: their lengths are known or asked for."""
+"""Sequences and optionals, gone at import: tuples of values, or the slices of one tensor."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,10 @@ from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.rules.cast import type_attribute
 from tapeout.frontend.onnx.rules.split import parts
-from tapeout.frontend.onnx.value import AnyValue, Items, Nothing, Value
+from tapeout.frontend.onnx.value import AnyValue, Items, Nothing, Slices, Value
 from tapeout.ir.dtypes import boolean, f32
 from tapeout.ir.expr import ExprLike
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.shapes import check_axis
 
 
@@ -32,6 +33,8 @@ def sequence_insert(
     b: Builder, node: Call, items: AnyValue, item: Value, position: Value | None = None
 ) -> Items:
     """``item`` before ``position``, by default at the end."""
+    if position is None and isinstance(items, Items):
+        return Items((*items.values, item), item.dtype, items.before)
     values = _items(node, items)
     place = len(values) if position is None else b.ints(node, position, "position")[0]
     if not -len(values) <= place <= len(values):
@@ -51,6 +54,8 @@ def sequence_erase(b: Builder, node: Call, items: AnyValue, position: Value | No
 @rule("SequenceAt", containers=True)
 def sequence_at(b: Builder, node: Call, items: AnyValue, position: Value) -> Value:
     """The item at ``position``."""
+    if isinstance(items, Slices):
+        return b.make(GatherOp, items.tensor, position, axis=0)
     values = _items(node, items)
     return values[_place(b, node, values, position)]
 
@@ -58,13 +63,25 @@ def sequence_at(b: Builder, node: Call, items: AnyValue, position: Value) -> Val
 @rule("SequenceLength", containers=True)
 def sequence_length(b: Builder, node: Call, items: AnyValue) -> Value:
     """The number of items."""
+    if isinstance(items, Slices):
+        return b.size(items.tensor.dims[0])
     return b.size(len(_items(node, items)))
 
 
 @rule("SplitToSequence", containers=True)
-def split_to_sequence(b: Builder, node: Call, x: Value, split: Value | None = None) -> Items:
-    """Parts along ``axis`` of the sizes ``split``; of one each, without the axis, by default."""
+def split_to_sequence(
+    b: Builder, node: Call, x: Value, split: Value | None = None
+) -> Items | Slices:
+    """Parts along ``axis`` of the sizes ``split``; of one each by default.
+
+    The axis goes without ``keepdims``, when there is no ``split``.
+    """
     axis = check_axis(node.integer("axis"), x.rank, "SplitToSequence")
+    if split is None and x.dims[axis].constant is None:
+        first = b.transpose(x, [axis, *(i for i in range(x.rank) if i != axis)])
+        if node.flag("keepdims", True):
+            first = b.reshape(first, [*first.dims[: axis + 1], 1, *first.dims[axis + 1 :]])
+        return Slices(first)
     sizes = _part_sizes(b, node, x, axis, split)
     values = parts(b, x, axis, sizes)
     if split is None and not node.flag("keepdims", True):
@@ -76,6 +93,8 @@ def split_to_sequence(b: Builder, node: Call, x: Value, split: Value | None = No
 @rule("ConcatFromSequence", containers=True)
 def concat_from_sequence(b: Builder, node: Call, items: AnyValue) -> Value:
     """The items one after the other, along a new axis if asked for."""
+    if isinstance(items, Slices):
+        return _joined(b, items.tensor, node.integer("axis"), node.flag("new_axis"))
     values = _items(node, items)
     if not values:
         node.invalid("the sequence is empty", ("length", 0))
@@ -124,9 +143,23 @@ def optional_get_element(b: Builder, node: Call, x: AnyValue) -> AnyValue:
 
 
 def _items(node: Call, value: AnyValue) -> Sequence[Value]:
+    if isinstance(value, Slices):
+        node.refuse("the length of a sequence is open", ("length", value.tensor.dims[0]))
     if not isinstance(value, Items):
         node.invalid("the input is not a sequence")
+    if value.before is not None:
+        raise value.before
     return value.values
+
+
+def _joined(b: Builder, x: Value, axis: int, new: bool) -> Value:
+    """``ConcatFromSequence`` of the slices of ``x``: their axis moves to its new place."""
+    axis = check_axis(axis, x.rank - (not new), "ConcatFromSequence")
+    moved = b.transpose(x, [*range(1, axis + 1), 0, *range(axis + 1, x.rank)])
+    if new:
+        return moved
+    dims = moved.dims
+    return b.reshape(moved, [*dims[:axis], dims[axis] * dims[axis + 1], *dims[axis + 2 :]])
 
 
 def _place(b: Builder, node: Call, values: Sequence[Value], position: Value | None) -> int:

@@ -9,7 +9,7 @@ from tapeout.frontend.onnx.builder import Builder, Scope
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.repeat import Repeat, constant_condition, declared
-from tapeout.frontend.onnx.value import AnyValue, Items, Value
+from tapeout.frontend.onnx.value import AnyValue, Items, Slices, Value
 from tapeout.frontend.onnx.view import Graph
 from tapeout.frontend.onnx.view import TensorType as DeclaredType
 from tapeout.ir.dtypes import boolean
@@ -167,12 +167,16 @@ def _flat(values: Sequence[AnyValue]) -> list[Value]:
             found.append(value)
         elif isinstance(value, Items):
             found.extend(value.values)
+        elif isinstance(value, Slices):
+            found.append(value.tensor)
     return found
 
 
 def _same_form(left: Sequence[AnyValue], right: Sequence[AnyValue]) -> bool:
     def form(value: AnyValue) -> object:
-        return len(value.values) if isinstance(value, Items) else type(value)
+        if isinstance(value, Items):
+            return len(value.values), value.before
+        return type(value)
 
     return list(map(form, left)) == list(map(form, right))
 
@@ -183,7 +187,10 @@ def _like(form: Sequence[AnyValue], tensors: Sequence[Value]) -> tuple[AnyValue,
     made: list[AnyValue] = []
     for value in form:
         if isinstance(value, Items):
-            made.append(Items(tuple(next(rest) for _ in value.values), value.element))
+            values = tuple(next(rest) for _ in value.values)
+            made.append(Items(values, value.element, value.before))
+        elif isinstance(value, Slices):
+            made.append(Slices(next(rest)))
         else:
             made.append(next(rest) if isinstance(value, Value) else value)
     return tuple(made)

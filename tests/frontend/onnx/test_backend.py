@@ -52,6 +52,22 @@ def test_axes_as_an_input_are_fixed_by_the_call_and_nothing_else():
     assert [[i.name for i in m.graph.input] for m in COMPILED] == [["x"], ["x"]]
 
 
+def test_an_empty_axis_is_compiled_for():
+    model = parsed("""
+    g (float[N, M] x, float[N] y, float[2] z) => (float[N, M] s) {
+        axis = Constant<value_ints = [1]>()
+        column = Unsqueeze(y, axis)
+        s = Add(x, column)
+    }""")
+    rep = Rep(model, engine)
+    for rows in (3, 0, 2, 0):
+        given = [np.ones(s, "f") for s in ((rows, 4), (rows,), (2,))]
+        assert rep.run(given)[0].shape == (rows, 4)
+    shapes = [[[d.dim_value or d.dim_param for d in i.type.tensor_type.shape.dim]
+               for i in m.graph.input] for m in COMPILED]  # fmt: skip
+    assert shapes == [[["N", "M"], ["N"], [2]], [["", "M"], [""], [2]]]
+
+
 def test_what_an_axis_is_computed_from_is_fixed():
     model = parsed("""
     g (float[A, B] x, int64[1] half) => (y) {

@@ -4,6 +4,7 @@ This table is the whole list. A family is one file beside it, whose ``make`` is 
 model must be made: torch and transformers take seconds to import.
 """
 
+from . import corpus, ngram, pairs
 from .recipe import Recipe
 
 RECIPES: tuple[Recipe, ...] = (
@@ -22,10 +23,18 @@ RECIPES: tuple[Recipe, ...] = (
         "minilm",
         "all-MiniLM-L6-v2, trained, any batch and length",
         {"B": (1, 32), "S": (1, 512)},
+        pairs.SOURCES,
     ),
     Recipe("gpt2", "gpt2", "GPT-2 124M with head, 128 tokens, random weights"),
     Recipe("digits", "digits", "CNN trained on 8x8 digits, any batch", {"B": (1, 512)}),
     Recipe("mlp", "digits", "MLP 64-64-64-10 trained on 8x8 digits"),
+    Recipe(
+        "charlm",
+        "charlm",
+        "language model over bytes, trained on Python's documentation, any batch and length",
+        {"B": (1, 64), "S": (1, 128)},
+        (*corpus.SOURCES, *ngram.SOURCES),
+    ),
     *(
         Recipe(f"light-{name}", "light", f"{name} from the onnx package, constant weights")
         for name in (

@@ -1,7 +1,8 @@
 """Small classifiers trained here on scikit-learn's 8x8 digits: a CNN and a 64-64-64-10 MLP.
 
 Further arrays: ``test.npz`` holds the test split (``images``, ``labels``) and the logits that torch
-computes for it. ``info.json`` has the test accuracy under ``facts``.
+computes for it; ``calibration.npz`` holds training images under the input's name. ``info.json`` has
+the test accuracy under ``facts``.
 """
 
 # The libraries used here are only partly annotated.
@@ -19,6 +20,7 @@ from .export import export, finite
 from .recipe import Made, Recipe
 
 EPOCHS, BATCH = 30, 64
+CALIBRATION_IMAGES = 64
 
 
 def _cnn() -> nn.Sequential:
@@ -62,12 +64,16 @@ def _train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None
     model.eval()
 
 
-def _trained(model: nn.Module, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _trained(model: nn.Module, shape: tuple[int, ...]) -> dict[str, dict[str, np.ndarray]]:
+    """Train the model; return the further arrays."""
     train_images, test_images, train_labels, test_labels = _split(shape)
     _train(model, train_images, train_labels)
     with torch.no_grad():
         logits = finite(model(test_images))
-    return {"images": test_images.numpy(), "labels": test_labels.numpy(), "logits": logits}
+    return {
+        "test": {"images": test_images.numpy(), "labels": test_labels.numpy(), "logits": logits},
+        "calibration": {"image": train_images[:CALIBRATION_IMAGES].numpy()},
+    }
 
 
 def make(recipe: Recipe, folder: Path) -> Made:
@@ -75,7 +81,8 @@ def make(recipe: Recipe, folder: Path) -> Made:
     torch.manual_seed(8)
     batched = "B" in recipe.dims
     model, shape = (_cnn(), (1, 8, 8)) if batched else (_mlp(), (64,))
-    test = _trained(model, shape)
+    arrays = _trained(model, shape)
+    test = arrays["test"]
     images = torch.from_numpy(test["images"])
     made = export(
         _Named(model),
@@ -87,7 +94,7 @@ def make(recipe: Recipe, folder: Path) -> Made:
         sample={"image": images[:1]},
     )
     accuracy = float((test["logits"].argmax(1) == test["labels"]).mean())
-    return Made(made.inputs, made.flop, {"test": test}, {"accuracy": accuracy})
+    return Made(made.inputs, made.flop, arrays, {"accuracy": accuracy})
 
 
 class _Named(nn.Module):

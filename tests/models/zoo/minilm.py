@@ -2,7 +2,9 @@
 
 Further arrays: ``sentences.npz`` holds the thirty sample sentences as one padded batch together
 with the embeddings that torch computes for them; ``short.npz`` is one short sentence, for timing
-a cold start.
+a cold start. ``pairs.npz`` holds the sentences of ``pairs.py`` as tokens with torch's embeddings,
+and the pairs as their indices ``left``, ``right`` and ``kind``; ``calibration.npz`` holds tokens of
+other sentences.
 """
 
 # The libraries used here are only partly annotated.
@@ -10,13 +12,17 @@ a cold start.
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 from transformers import BertModel
 
 from .export import export, finite
+from .pairs import pairs
 from .recipe import Made, Recipe
 from .samples import minilm_folder, passage, sentences, tokens
+
+BATCH = 32
 
 
 class SentenceEncoder(torch.nn.Module):
@@ -43,12 +49,21 @@ class SentenceEncoder(torch.nn.Module):
         return states, torch.nn.functional.normalize(mean, p=2.0, dim=1)
 
 
+def _arrays(texts: list[str]) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in tokens(texts).items()}
+
+
+def _embedded(model: SentenceEncoder, texts: list[str]) -> dict[str, np.ndarray]:
+    """Return the texts' tokens and torch's embeddings of them, which padding does not change."""
+    parts = [texts[i : i + BATCH] for i in range(0, len(texts), BATCH)]
+    with torch.no_grad():
+        found = [finite(model(**tokens(part))[1]) for part in parts]
+    return _arrays(texts) | {"embeddings": np.concatenate(found)}
+
+
 def make(recipe: Recipe, folder: Path) -> Made:
     """Write the model."""
     model = SentenceEncoder().eval()
-    batch = tokens(sentences())
-    with torch.no_grad():
-        embeddings = finite(model(**batch)[1])
     made = export(
         model,
         folder,
@@ -58,7 +73,12 @@ def make(recipe: Recipe, folder: Path) -> Made:
         axes=("B", "S"),
         sample=passage(128),
     )
-    originals = {name: value.numpy() for name, value in batch.items()}
-    short = {name: value.numpy() for name, value in tokens(sentences()[:1]).items()}
-    arrays = {"sentences": originals | {"embeddings": embeddings}, "short": short}
+    drawn = pairs()
+    arrays = {
+        "sentences": _embedded(model, sentences()),
+        "short": _arrays(sentences()[:1]),
+        "pairs": _embedded(model, drawn.texts)
+        | {"left": drawn.left, "right": drawn.right, "kind": drawn.kind},
+        "calibration": _arrays(drawn.calibration),
+    }
     return Made(made.inputs, made.flop, arrays)

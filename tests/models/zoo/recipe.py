@@ -34,13 +34,15 @@ class Recipe:
     """A model: its family, and the range of every symbolic dimension.
 
     The family is the file of this folder whose ``make(recipe, folder)`` writes ``model.onnx`` and
-    returns the :class:`Made` that is stored beside it.
+    returns the :class:`Made` that is stored beside it. ``reads`` are the files, beside those that
+    every family uses, that decide what it makes.
     """
 
     name: str
     family: str
     summary: str
     dims: Mapping[str, Range] = field(default_factory=dict[str, Range])
+    reads: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,8 @@ def _version(recipe: Recipe) -> str:
     digest = hashlib.sha256()
     for name in (f"{recipe.family}.py", "export.py", "samples.py", "weights.py", "sentences.txt"):
         digest.update((Path(__file__).parent / name).read_bytes())
+    for path in recipe.reads:
+        digest.update(path.read_bytes())
     for package in ("torch", "transformers", "onnx", "onnxscript", "scikit-learn"):
         digest.update(f"{package}={importlib.metadata.version(package)};".encode())
     return digest.hexdigest()[:12]

@@ -15,9 +15,10 @@ from tapeout.ir.build import Emit
 from tapeout.ir.dtypes import f32
 from tapeout.ir.errors import CompileError
 from tapeout.ir.evaluator import evaluate
-from tapeout.ir.expr import symbol
+from tapeout.ir.expr import as_expr, ceildiv, maximum, symbol
 from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
+from tapeout.ir.ops.views import ConcatOp, SliceOp
 from tapeout.ir.types import Spec
 from tapeout.runtime import artifact
 from tapeout.runtime.errors import RunError
@@ -145,6 +146,21 @@ def test_a_guard_too_large_to_count_is_refused(tmp_path: Path):
         made.run({"x": ones(0, 3)})
     with pytest.raises(RunError, match="E0516"):
         made.run({"x": ones(0, 2**40)})
+
+
+@pytest.mark.parametrize("step", [1, 2, -1])
+def test_an_empty_slice_may_start_past_the_end(step: int, tmp_path: Path):
+    def behind_five(d: Emit, x: SSAValue) -> SSAValue:
+        kept = maximum(0, ceildiv(B - 5, abs(step)))
+        start = as_expr(5) if step > 0 else B - 6
+        part = d.op(SliceOp, x, starts=(as_expr(0), start), sizes=(A, kept), steps=(1, step))
+        return d.op(ConcatOp, (part, x), axis=1)
+
+    made = program(behind_five, tmp_path)
+    for size in (2, 4, 5, 6, 9):
+        x = np.arange(3.0 * size, dtype=np.float32).reshape(3, size)
+        part = x[:, 5:][:, ::step] if step > 0 else x[:, : max(0, size - 5)][:, ::-1]
+        np.testing.assert_array_equal(made.run({"x": x})["y"], np.concatenate((part, x), 1))
 
 
 def test_empty_inputs_give_empty_results(tmp_path: Path):

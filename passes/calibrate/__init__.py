@@ -1,0 +1,1 @@
+"""Calibrate: run a module over sample inputs, and turn what was seen into scales."""
