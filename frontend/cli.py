@@ -94,7 +94,8 @@ def main() -> None:
 @target_option
 @click.option("-o", "--output", metavar="FILE", help="Default: MODEL.tapeout, in this folder.")
 @dims_option
-@click.option("--quantize", metavar="SPEC", help="Narrower element types (no pass yet).")
+@click.option("--quantize", metavar="SPEC", help="int8, int8-dynamic, or a TOML file of formats.")
+@click.option("--calibrate", metavar="DATA", help="Samples for int8: a .npz, or a folder of them.")
 @click.option("--sparsify", metavar="SPEC", help="Drop small weights (no pass yet).")
 @click.option("--format", type=click.Choice(["file", "dir"]), default="file", show_default=True)
 @click.option("--print-after", metavar="PASS", help="Print the module after a pass, or 'all'.")
@@ -106,6 +107,7 @@ def compile(
     output: str | None,
     dims: Pairs,
     quantize: str | None,
+    calibrate: str | None,
     sparsify: str | None,
     format: Literal["file", "dir"],
     print_after: str | None,
@@ -122,7 +124,8 @@ def compile(
         if stop_after is not None:
             driver.targeted(target)
             module = driver.import_any(model, _unique(dims), note)
-            driver.lower(module, look, stop_after)
+            requested = driver.quantizing(module, quantize, calibrate)
+            driver.lower(module, look, requested, stop_after)
             text = module_text(module)
         else:
             path = driver.compile(
@@ -131,6 +134,7 @@ def compile(
                 output=output,
                 format=format,
                 quantize=quantize,
+                calibrate=calibrate,
                 sparsify=sparsify,
                 look=look,
                 note=note,

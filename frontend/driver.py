@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
 
+from tapeout.frontend.calibration import Source, calibration_set
 from tapeout.frontend.onnx.importer import import_model
 from tapeout.frontend.onnx.load import load_model
 from tapeout.frontend.onnx.view import CheckedModel
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.passes.manager import Pass, run
-from tapeout.passes.pipeline import PIPELINE
+from tapeout.passes.pipeline import passes
+from tapeout.passes.quantize.quantize_layers import QuantizeLayers
+from tapeout.passes.quantize.recipe import parse_quantize
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
@@ -24,9 +27,6 @@ from tapeout.targets.cpu.device import Device, devices
 
 Dims = Mapping[str, int | tuple[int, int]]
 Note = Callable[[str], None]
-
-PASSES: tuple[Pass, ...] = tuple(each for stage in PIPELINE.values() for each in stage)
-"""What every model goes through before a target takes it."""
 
 TARGETS = ("cpu",)
 
@@ -51,6 +51,7 @@ def compile(
     output: str | os.PathLike[str] | None = None,
     format: Literal["file", "dir"] = "file",
     quantize: str | None = None,
+    calibrate: Source | None = None,
     sparsify: str | None = None,
     look: Look = NOTHING,
     note: Note = lambda _: None,
@@ -60,16 +61,17 @@ def compile(
     ``model``: path of an ONNX file, or an ``onnx.ModelProto``. ``target``: ``cpu`` (this
     machine), ``cpu:DEVICE``, or ``cpu:DEVICE,DEVICE``, of which the loader takes the best that
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
-    with ``.tapeout`` (a folder: without) in the current folder when left out. ``look`` shows
+    with ``.tapeout`` (a folder: without) in the current folder when left out. ``quantize``: a
+    format or a file of formats (see passes/quantize); static formats take their scales from the
+    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``look`` shows
     the module on its way; ``note`` is told what is being done.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    for option, value in (("quantize", quantize), ("sparsify", sparsify)):
-        _refuse_spec(option, value)
+    _refuse_spec("sparsify", sparsify)
     module = import_any(model, dims, note)
-    lower(module, look, note=note)
+    lower(module, look, quantizing(module, quantize, calibrate), note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
@@ -96,15 +98,33 @@ def load_any(model: Any) -> CheckedModel:
     raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
 
 
+def quantizing(
+    module: Module, quantize: str | None, calibrate: Source | None = None
+) -> tuple[Pass, ...]:
+    """The passes that ``--quantize`` and ``--calibrate`` ask for, after those two were checked."""
+    samples = None if calibrate is None else calibration_set(calibrate, module)
+    if quantize is None:
+        if samples is not None:
+            raise CompileError("E0101", "--calibrate has no use without --quantize", ())
+        return ()
+    parse_quantize(quantize)
+    return (QuantizeLayers(quantize, samples),)
+
+
 def lower(
     module: Module,
     look: Look = NOTHING,
+    requested: Sequence[Pass] = (),
     stop_after: str | None = None,
     note: Note = lambda _: None,
 ) -> None:
-    """Run all passes that do not depend on a target; E0101 for a pass that is not among them."""
+    """Run all passes that do not depend on a target, and those that were ``requested``.
+
+    Errors: E0101 for a pass to look at that is not among them.
+    """
+    chosen = passes(*requested)
     for option, name in (("--print-after", look.print_after), ("--stop-after", stop_after)):
-        known = list(dict.fromkeys(p.name for p in PASSES))
+        known = list(dict.fromkeys(p.name for p in chosen))
         if name is not None and name not in (*known, *(["all"] if "print" in option else [])):
             raise CompileError(
                 "E0101",
@@ -112,7 +132,7 @@ def lower(
                 [("where", option), ("known", ", ".join(known))],
             )
     note("simplifying, choosing layouts and fusing")
-    run(module, PASSES, print_after=look.print_after, stop_after=stop_after, dump=look.dump)
+    run(module, chosen, print_after=look.print_after, stop_after=stop_after, dump=look.dump)
 
 
 def targeted(target: str) -> list[Device]:

@@ -13,6 +13,7 @@ from tapeout.passes.layout.phases import SplitPhases
 from tapeout.passes.manager import Pass
 from tapeout.passes.quantize.integer_products import IntegerProducts
 from tapeout.passes.quantize.plain import PlainNumbers
+from tapeout.passes.quantize.quantize_layers import QuantizeLayers
 from tapeout.passes.simplify.activations import RecomposeActivations
 from tapeout.passes.simplify.affine import FoldAffine
 from tapeout.passes.simplify.attention import RecomposeAttention
@@ -56,6 +57,9 @@ LAYOUT: tuple[Pass, ...] = (
 )
 KERNELS: tuple[Pass, ...] = (Fuse(),)
 
+ON_REQUEST: tuple[Pass, ...] = (QuantizeLayers(),)
+"""Passes that run where a user asks for them, in front of the stage ``quantize``."""
+
 PIPELINE: Mapping[str, tuple[Pass, ...]] = {
     "simplify": SIMPLIFY,
     "quantize": QUANTIZE,
@@ -65,8 +69,15 @@ PIPELINE: Mapping[str, tuple[Pass, ...]] = {
 
 
 def pass_classes() -> Mapping[str, type[Pass]]:
-    """Every pass class by name: those that stand in a stage."""
-    return {each.name: type(each) for stage in PIPELINE.values() for each in stage}
+    """Every pass class by name: those that stand in a stage, and those on request."""
+    stages = (*PIPELINE.values(), ON_REQUEST)
+    return {each.name: type(each) for stage in stages for each in stage}
+
+
+def passes(*requested: Pass) -> tuple[Pass, ...]:
+    """What a model goes through before a target takes it."""
+    before = {"quantize": requested}
+    return tuple(each for name in PIPELINE for each in (*before.get(name, ()), *PIPELINE[name]))
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:

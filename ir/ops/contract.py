@@ -60,7 +60,8 @@ class MatmulOp(NNOp):
         """Numpy's product in the accumulation type."""
         right = np.swapaxes(b, -1, -2) if transpose_b else b
         left, right, result = _factors(a, right)
-        return _narrowed(np.matmul(left, right), result)
+        with np.errstate(all="ignore"):
+            return _narrowed(np.matmul(left, right), result)
 
     @staticmethod
     def cost(a: Spec, b: Spec, *, transpose_b: bool) -> Expr:
@@ -189,4 +190,5 @@ def _narrowed(total: Array, to: DType) -> Array:
 
 def _grouped_product(weights: Array, columns: Array) -> Array:
     """``[g, o, c] @ [n, g, c, p]``, without a product where a group has one channel."""
-    return weights * columns if weights.shape[2] == 1 else np.matmul(weights, columns)
+    with np.errstate(all="ignore"):
+        return weights * columns if weights.shape[2] == 1 else np.matmul(weights, columns)

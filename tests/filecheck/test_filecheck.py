@@ -25,6 +25,9 @@ from tapeout.passes.manager import run
 from tapeout.passes.pipeline import PIPELINE, parse_pipeline
 from tapeout.passes.text import module_text, read_module
 
+ROUNDS_TO_BYTES = {"quantize-layers": 0.01}
+"""Passes that change values on purpose, with what they may be off by."""
+
 FILES = sorted(Path(__file__).parent.glob("*.mlir"))
 DIRECTIVE = re.compile(
     r"// (RUN: \S.*|CHECK(-(LABEL|NEXT|SAME|NOT|DAG|EMPTY|COUNT-\d+))?: ?\S.*|CHECK-EMPTY:)"
@@ -81,7 +84,8 @@ def test_passes_print_what_the_file_says(path: Path) -> None:
     assert matches(module_text(module), path)
     for name, outputs in results(module).items():
         for output, array in outputs.items():
-            np.testing.assert_allclose(array, before[name][output], 2e-5, 2e-6, err_msg=name)
+            off = ROUNDS_TO_BYTES.get(path.stem, 2e-6)
+            np.testing.assert_allclose(array, before[name][output], 2e-5, off, err_msg=name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
