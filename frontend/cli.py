@@ -223,8 +223,8 @@ def bench(
 @target_option
 @dims_option
 @at_option
-@click.option("--gflops", type=float, help="This machine's peak, for a modelled time.")
-@click.option("--gb-per-s", type=float, help="Its memory's bandwidth, for the same.")
+@click.option("--gflops", type=float, help="A core's peak, for the modelled times.")
+@click.option("--gb-per-s", type=float, help="Its memory's bandwidth; default: the device's both.")
 def explain(
     model: str,
     target: str,
@@ -239,10 +239,10 @@ def explain(
 
     if (gflops is None) != (gb_per_s is None):
         raise click.UsageError("--gflops and --gb-per-s go together")
-    roofline = explain_.Roofline(gflops, gb_per_s) if gflops and gb_per_s else None
+    given = explain_.Ceilings(gflops, gb_per_s, "as given") if gflops and gb_per_s else None
     with progress() as note:
         found = explain_.explain(Path(model), target, _unique(dims), _unique(at), note)
-    explain_.show(found, console(), roofline)
+    explain_.show(found, console(), given)
 
 
 @main.command()

@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tapeout.frontend import driver
+from tapeout.frontend import driver, roofline
+from tapeout.frontend.roofline import Ceilings
 from tapeout.frontend.sizes import choose
 from tapeout.frontend.terminal import scaled
 from tapeout.ir.cost import Cost, bytes_moved, kernel_cost
@@ -38,18 +39,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Roofline:
-    """Ceilings that a user gives: 1e9 operations, and 1e9 bytes, per second."""
-
-    gflops: float
-    gb_per_s: float
-
-    def seconds(self, flops: int, moved: int) -> float:
-        """The longer of computing and moving."""
-        return max(flops / self.gflops, moved / self.gb_per_s) / 1e9
-
-
-@dataclass(frozen=True)
 class Explanation:
     """What :func:`explain` found; ``at`` holds the sizes that the figures are for."""
 
@@ -60,8 +49,10 @@ class Explanation:
     at: Mapping[str, int]
     rows: Sequence[Row]
     kernels: int
-    calls: Sequence[tuple[int, int]]
-    """Operations and bytes of every kernel call."""
+    calls: Sequence[tuple[str, int, int]]
+    """Name, operations and bytes of every kernel call."""
+    ceilings: Ceilings
+    """Those of one core of the first device."""
     weight_bytes: int
     guards: Sequence[Guard]
     """What must hold between the sizes of a run, where the run comes by."""
@@ -83,7 +74,7 @@ def explain(
     driver.lower(module, note=note)
     note("lowering kernels")
     refuse(module, devices)
-    return _explanation(module, [f"cpu:{d.name}" for d in devices], at)
+    return _explanation(module, devices, at)
 
 
 def refuse(module: Module, devices: Iterable[Device]) -> None:
@@ -102,22 +93,23 @@ def refuse(module: Module, devices: Iterable[Device]) -> None:
         raise together(list(found.values()), "the model will not compile for this target")
 
 
-def _explanation(module: Module, devices: Sequence[str], at: Mapping[str, int]) -> Explanation:
+def _explanation(module: Module, devices: Sequence[Device], at: Mapping[str, int]) -> Explanation:
     entry = next(iter(module.entries()))
     kernels = module.kernels()
-    calls = [kernels[op.callee.data] for op in entry.walk() if isinstance(op, CallOp)]
+    names = [op.callee.data for op in entry.walk() if isinstance(op, CallOp)]
     values = [*specs(entry.body.block.args), *(s for k in kernels.values() for s in _specs(k))]
     symbols = sorted({s for v in values for d in v.dims for s in d.symbols()}, key=str)
     chosen = _sizes(entry, symbols, at)
     return Explanation(
-        devices,
+        [f"cpu:{d.name}" for d in devices],
         list(zip(entry.inputs.data, specs(entry.body.block.args), strict=True)),
         list(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True)),
         symbols,
         chosen,
-        _rows(calls, chosen),
+        _rows([kernels[name] for name in names], chosen),
         len(kernels),
-        [_numbers(kernel_cost(kernel), chosen) for kernel in calls],
+        [(name, *_numbers(kernel_cost(kernels[name]), chosen)) for name in names],
+        Ceilings.of(devices[0]),
         sum(_weights(entry)),
         guards(module, entry.sym_name.data),
     )
@@ -165,8 +157,8 @@ def _weights(entry: EntryOp) -> Iterator[int]:
             yield spec(op.y).bytes.evaluate({})
 
 
-def show(found: Explanation, out: Console, roofline: Roofline | None = None) -> None:
-    """Print an explanation; ``roofline`` adds a modelled time."""
+def show(found: Explanation, out: Console, given: Ceilings | None = None) -> None:
+    """Print an explanation; ``given`` are ceilings in place of the device's."""
     out.print(f"target   {', '.join(found.devices)}: compiles")
     for label, ports in (("input", found.inputs), ("output", found.outputs)):
         for name, of in ports:
@@ -177,14 +169,11 @@ def show(found: Explanation, out: Console, roofline: Roofline | None = None) -> 
     for each in found.guards:
         out.print(f"needs    {each.text}, for {each.where}", markup=False)
     out.print(_table(found))
-    moved = sum(bytes for _, bytes in found.calls)
+    moved = sum(bytes for _, _, bytes in found.calls)
     kernels = f"{len(found.calls)} calls of {found.kernels} kernels"
     out.print(f"kernels  {kernels}; {scaled(moved, 'B')} in and out of them after fusion")
     out.print(f"weights  {scaled(found.weight_bytes, 'B')}")
-    if roofline is not None:
-        time = sum(roofline.seconds(*call) for call in found.calls)
-        given = f"{roofline.gflops:g} GFLOP/s and {roofline.gb_per_s:g} GB/s"
-        out.print(f"time     {time * 1e3:.3g} ms (modelled: each kernel at {given}, as given)")
+    roofline.show(found.calls, given or found.ceilings, out)
 
 
 def _table(found: Explanation) -> Table:

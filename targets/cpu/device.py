@@ -1,7 +1,8 @@
 """A CPU device: one instruction set, read from ``devices/NAME.toml``."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -13,7 +14,9 @@ class Device:
     """What passes and the emitter need to know of a device; see the TOML for sources.
 
     ``lanes``: elements of a vector, the same for all types. ``tile_m`` x ``tile_n``: the register
-    tile of a product in f32. ``features``: what the loader looks for in the CPU.
+    tile of a product in f32. ``features``: what the loader looks for in the CPU. What one core
+    computes and reads per second is that of the machine that ``sources`` names: an instruction
+    set has no clock.
     """
 
     name: str
@@ -27,6 +30,9 @@ class Device:
     tile_n: int
     l1_bytes: int
     l2_bytes: int
+    f32_gflop_per_s_per_core: float
+    memory_gb_per_s_per_core: float
+    sources: Mapping[str, str] = field(hash=False)
 
 
 @cache
@@ -46,7 +52,6 @@ def devices() -> dict[str, Device]:
 
 def _read(table: Traversable) -> Device:
     raw: dict[str, Any] = tomllib.loads(table.read_text())
-    del raw["source"]
     for name in ("features", "flags"):
         raw[name] = tuple(raw[name])
     return Device(name=table.name.removesuffix(".toml"), **raw)

@@ -211,8 +211,29 @@ def test_explain_counts_the_work_at_the_sizes_asked_for(run: Run, model: Path) -
     # 1000 rows of 6x4 multiply-adds, then 4 comparisons each.
     for row in (["matmul", "1", "48 kflop"], ["map", "1", "4 kflop"], ["all", "2", "52 kflop"]):
         assert any(all(word in line for word in row) for line in told.splitlines()), row
-    assert "time     0.001 ms (modelled" in told
+    kernel = next(line for line in told.splitlines() if "k0_matmul" in line)
+    assert [word in kernel for word in ("52 kflop", "1 µs", "100%", "compute")] == [True] * 4
+    assert "time     1 µs at least (modelled" in told
+    assert "52 GFLOP/s, 1e+06 GB/s (as given)" in told
     assert "size     N: 1 to no limit" in told
+
+
+def test_explain_says_which_ceiling_of_the_device_limits_a_kernel(run: Run, model: Path) -> None:
+    told = run("explain", model, "--target", "cpu:neon", "--at", "N=1000").stdout
+    kernel = next(line for line in told.splitlines() if "k0_matmul" in line)
+    # 1000 rows of 6 floats in and 4 out, and 96 bytes of weights, at 20.9 GB/s.
+    assert "1.92 µs" in kernel
+    assert "memory" in kernel
+    assert "20.9 GB/s (cpu:neon" in told
+
+
+def test_every_figure_of_a_device_has_a_source() -> None:
+    from tapeout.targets.cpu.device import devices
+
+    for device in devices().values():
+        assert {"caches", "tile", "ceilings"} <= device.sources.keys()
+        assert device.f32_gflop_per_s_per_core > 0
+        assert device.memory_gb_per_s_per_core > 0
 
 
 def test_a_missing_compiler_is_named_before_the_work(

@@ -1,0 +1,1 @@
+"""Fewer weights: masks, the patterns that weights already have, and lossless encodings."""
