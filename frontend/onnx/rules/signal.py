@@ -1,4 +1,4 @@
-"""Fourier transforms as products with constant matrices, windows, and mel filters."""
+"""Fourier transforms as products with matrices, windows, and mel filters."""
 
 import math
 
@@ -7,7 +7,7 @@ import numpy as np
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
 from tapeout.frontend.onnx.registry import rule
-from tapeout.frontend.onnx.rules.compose import fixed, need_rank, single, whole, widened
+from tapeout.frontend.onnx.rules.compose import fixed, need_rank, single, whole, wide_type, widened
 from tapeout.frontend.onnx.rules.product import matmul
 from tapeout.frontend.onnx.rules.quantize import named_type
 from tapeout.frontend.onnx.value import Array, Value
@@ -41,8 +41,12 @@ def _dft(b: Builder, node: Call, x: Value, length: Value | None, axis: int) -> V
     if axis == x.rank - 1:
         node.invalid("the last axis holds real and imaginary parts", ("axis", axis))
     parts = fixed(node, x.dims[-1], "the axis of real and imaginary parts")
-    have = fixed(node, x.dims[axis], "the transformed axis")
     inverse, onesided = node.flag("inverse"), node.flag("onesided")
+    if x.dims[axis].constant is None and length is None and not (inverse and onesided):
+        _check_parts(node, parts, 1, inverse=inverse, onesided=onesided)
+        made = _open_matrix(b, x, axis, inverse=inverse, onesided=onesided)
+        return transform(b, node, x, made, axis)
+    have = fixed(node, x.dims[axis], "the transformed axis")
     if length is not None:
         n = whole(b, node, length, "the transform's length")
     else:
@@ -52,7 +56,7 @@ def _dft(b: Builder, node: Call, x: Value, length: Value | None, axis: int) -> V
         matrix = _real_inverse_matrix(have, n)
     else:
         matrix = _matrix(have, n, parts, inverse=inverse, onesided=onesided)
-    return transform(b, node, x, matrix, axis)
+    return transform(b, node, x, b.constant(matrix.astype(wide_type(x.dtype).numpy)), axis)
 
 
 def _check_parts(node: Call, parts: int, n: int, *, inverse: bool, onesided: bool) -> None:
@@ -62,16 +66,31 @@ def _check_parts(node: Call, parts: int, n: int, *, inverse: bool, onesided: boo
         node.invalid("a one-sided transform is of real numbers", ("parts", parts))
 
 
-def transform(b: Builder, node: Call, x: Value, matrix: Array, axis: int) -> Value:
+def transform(b: Builder, node: Call, x: Value, matrix: Value, axis: int) -> Value:
     """Multiply the numbers along ``axis`` by ``matrix [n, c, k, d]``, ``c`` and ``d`` parts."""
-    n, c, k, d = matrix.shape
+    n, c, k, d = matrix.dims
     rest = [i for i in range(x.rank - 1) if i != axis]
     wide = b.transpose(widened(b, x), (*rest, axis, x.rank - 1))
     lead = wide.dims[:-2]
-    flat = b.constant(matrix.reshape(n * c, k * d).astype(wide.dtype.numpy))
+    flat = b.reshape(matrix, [n * c, k * d])
     made = b.reshape(matmul(b, node, b.reshape(wide, [*lead, n * c]), flat), [*lead, k, d])
     back = [*range(axis), x.rank - 2, *range(axis, x.rank - 2), x.rank - 1]
     return b.convert(b.transpose(made, back), x.dtype)
+
+
+def _open_matrix(b: Builder, x: Value, axis: int, *, inverse: bool, onesided: bool) -> Value:
+    """What :func:`_matrix` gives, for a length that only the run knows; computed there."""
+    n, dtype = x.dims[axis], wide_type(x.dtype)
+    count = n // 2 + 1 if onesided else n
+    steps = b.map("mul", b.iota([n, 1], 0), b.iota([1, count], 1))
+    whole_turns = b.convert(b.map("floor_mod", steps, b.size(n)), dtype)
+    turns = b.map("div", b.map("mul", whole_turns, 2 * math.pi), b.size(n, dtype))
+    scale = b.size(n if inverse else 1, dtype)
+    real, sine = (b.map("div", b.map(fn, turns), scale) for fn in ("cos", "sin"))
+    imaginary = sine if inverse else b.map("neg", sine)
+    rows = [(real, imaginary), (b.map("neg", imaginary), real)][: int(x.dims[-1])]
+    cells = [[b.reshape(v, [n, 1, count, 1]) for v in row] for row in rows]
+    return b.concat([b.concat(row, 3) for row in cells], 1)
 
 
 def _matrix(have: int, n: int, parts: int, *, inverse: bool, onesided: bool) -> Array:
@@ -125,7 +144,8 @@ def stft(
     rows = b.make(GatherOp, x, places, axis=1)
     if window is not None:
         rows = b.map("mul", rows, b.reshape(_centred(b, node, window, size, x), [size, 1]))
-    return transform(b, node, rows, _matrix(size, size, parts, inverse=False, onesided=onesided), 2)
+    matrix = _matrix(size, size, parts, inverse=False, onesided=onesided)
+    return transform(b, node, rows, b.constant(matrix.astype(wide_type(x.dtype).numpy)), 2)
 
 
 def _centred(b: Builder, node: Call, window: Value, size: int, x: Value) -> Value:

@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tapeout.frontend.onnx.importer import import_model
+from tapeout.frontend.onnx.load import load_model
 from tapeout.ir.errors import CompileError
+from tapeout.ir.evaluator import evaluate
 
 Array = np.ndarray[Any, Any]
 Check = Callable[..., None]
@@ -28,6 +31,23 @@ def test_complex_transforms_agree_when_cut_and_when_padded(
     node = one_node("DFT", inputs, fixed=["n", "axis"], attrs={"inverse": inverse})
     want = (np.fft.ifft if inverse else np.fft.fft)(_complex(x), length, axis=1)
     np.testing.assert_allclose(_complex(node.evaluated()[0]), want, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("inverse", [0, 1])
+def test_transforms_of_an_open_length_agree(
+    one_node: Nodes, numbers: Numbers, parts: int, inverse: int
+) -> None:
+    x = numbers(2, 9, 3, parts)
+    inputs = {"x": x, "n": None, "axis": np.array(1)}
+    attrs = {"inverse": inverse}
+    node = one_node("DFT", inputs, fixed=["axis"], attrs=attrs)
+    signal = _complex(x) if parts == 2 else x[..., 0]
+    want = (np.fft.ifft if inverse else np.fft.fft)(signal, axis=1)
+    model = node.proto()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "N"
+    made = evaluate(import_model(load_model(model)), {"x": x})
+    np.testing.assert_allclose(_complex(made["y0"]), want, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [6, 7])
