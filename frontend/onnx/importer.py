@@ -10,9 +10,10 @@ from tapeout.frontend.onnx.expand import FreshNames
 from tapeout.frontend.onnx.functions import inline_functions
 from tapeout.frontend.onnx.interface import entry_inputs, flat_outputs
 from tapeout.frontend.onnx.narrow import check_asked, implied_limits
+from tapeout.frontend.onnx.refusals import Refusals
 from tapeout.frontend.onnx.registry import Rule, find_rule
 from tapeout.frontend.onnx.schema_bodies import function_body
-from tapeout.frontend.onnx.support import check_support, unsupported_operator
+from tapeout.frontend.onnx.support import unsupported_operator, unsupported_operators
 from tapeout.frontend.onnx.symbols import Range, Symbols
 from tapeout.frontend.onnx.value import AnyValue, Value
 from tapeout.frontend.onnx.view import CheckedModel, Graph, Node, TensorType, ValueType
@@ -24,15 +25,15 @@ from tapeout.ir.ops.structure import EntryOp, ReturnOp
 def import_model(checked: CheckedModel, dims: Mapping[str, Range] | None = None) -> Module:
     """Build the module of a model; ``dims`` gives named dimensions a size or a range.
 
-    Raises :class:`CompileErrors` (E0401) with every unsupported operator before any other work;
-    E0402 for a use of an operator, E0405 for an input that must be known, E0103 for ``dims``.
+    Raises every refusal that it finds as one :class:`CompileErrors`: E0401 for an operator without
+    support, E0402 for a use of one, E0405 for an input that must be known; E0103 for ``dims``.
     """
     model = inline_functions(checked)
-    check_support(model)
+    lacking = unsupported_operators(model)
     limits: dict[str, int] = {}
     while True:
         symbols = Symbols(dims or {}, limits)
-        module = _imported(model, symbols)
+        module = _imported(model, symbols, lacking)
         found = implied_limits(module)
         check_asked(symbols, found)
         found = {n: min(found.get(n, hi), hi) for n, hi in (found | symbols.implied).items()}
@@ -41,7 +42,7 @@ def import_model(checked: CheckedModel, dims: Mapping[str, Range] | None = None)
         limits |= found
 
 
-def _imported(model: CheckedModel, symbols: Symbols) -> Module:
+def _imported(model: CheckedModel, symbols: Symbols, lacking: Sequence[CompileError]) -> Module:
     inputs = entry_inputs(model, symbols)
     symbols.check_used()
     entry = EntryOp("main", inputs)
@@ -49,7 +50,9 @@ def _imported(model: CheckedModel, symbols: Symbols) -> Module:
     builder = Builder(module, entry.body.block, symbols)
     arguments = entry.body.block.args
     given = {n: Value(s, ssa=a) for (n, s), a in zip(inputs, arguments, strict=True)}
-    results = Importer(builder, model).run(model.graph, given)
+    importer = Importer(builder, model, lacking)
+    results = importer.run(model.graph, given)
+    importer.refusals.finish()
     outputs = flat_outputs(model.graph.outputs, results)
     builder.append(ReturnOp([builder.ssa(value) for _, value in outputs]))
     entry.properties["outputs"] = type(entry.outputs)(tuple(name for name, _ in outputs))
@@ -59,9 +62,12 @@ def _imported(model: CheckedModel, symbols: Symbols) -> Module:
 class Importer:
     """Runs the rules over graphs; values are looked up in the inner graph first."""
 
-    def __init__(self, builder: Builder, model: CheckedModel) -> None:
-        """Import into the builder's current block."""
+    def __init__(
+        self, builder: Builder, model: CheckedModel, lacking: Sequence[CompileError] = ()
+    ) -> None:
+        """Import into the builder's current block; ``lacking`` was refused already."""
         self.builder = builder
+        self.refusals = Refusals(lacking)
         self.names = FreshNames.beside(model.graph)
         self.scopes: list[dict[str, AnyValue]] = []
         self.weights: dict[int, Value] = {}
@@ -78,6 +84,8 @@ class Importer:
         self.scopes.append(scope)
         for node in graph.nodes:
             self.node(node)
+        if not self.refusals.lost.isdisjoint(info.name for info in graph.outputs):
+            self.refusals.finish()
         results = [self.value(info.name) for info in graph.outputs]
         self.scopes.pop()
         return results
@@ -101,10 +109,30 @@ class Importer:
         raise AssertionError(f"the loader lets no undefined name pass: {name!r}")
 
     def node(self, node: Node) -> None:
-        """Import one node: by its rule, or by the body that ONNX defines for it."""
+        """Import one node; a refusal is kept, and values stand in for what it would have made."""
+        if self.refusals.is_lost(node):
+            return
         given = [self.value(name) if name else None for name in node.inputs]
         while given and given[-1] is None:
             given.pop()
+        guess, depth = self.refusals.is_guess(node), (len(self.scopes), len(self.builder.scopes))
+        try:
+            self.make(node, given)
+        except CompileError as error:
+            self.refusals.keep(error, guess=guess)
+            code = error.code
+        except Exception:
+            # A rule's own fault, but no rule can be right about a guess.
+            if not guess:
+                raise
+            code = ""
+        else:
+            return
+        del self.scopes[depth[0] :], self.builder.scopes[depth[1] :]
+        self.scopes[-1].update(self.refusals.stand_ins(self.builder, node, given, code))
+
+    def make(self, node: Node, given: Sequence[AnyValue | None]) -> None:
+        """Import one node by its rule, or by the body that ONNX defines for it."""
         found = find_rule(node.domain, node.op_type, node.version)
         if found is None:
             self.body(node, given)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tapeout.ir.errors import CompileError
+from tapeout.ir.errors import CompileError, CompileErrors
 
 
 @dataclass(eq=False)
@@ -13,3 +13,8 @@ class NotKnown(CompileError):
     """
 
     inputs: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class NotKnowns(CompileErrors, NotKnown):
+    """Several refusals with a :class:`NotKnown` among them; ``inputs`` of all of those."""

@@ -6,22 +6,14 @@ from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.registry import find_rule
 from tapeout.frontend.onnx.schema_bodies import has_body
 from tapeout.frontend.onnx.view import CheckedModel, Node, walk
-from tapeout.ir.errors import CompileError, CompileErrors
+from tapeout.ir.errors import CompileError
 
 _SHOWN_NODES = 5
 
 
-def check_support(model: CheckedModel) -> None:
-    """Raise :class:`CompileErrors` with one E0401 for each operator that has no rule or body."""
-    lacking = unsupported(model)
-    if lacking:
-        errors = [unsupported_operator(key, nodes) for key, nodes in lacking.items()]
-        raise CompileErrors(
-            "E0401",
-            f"{len(errors)} operators have no support",
-            [("operators", ", ".join(name for _, name, _ in lacking))],
-            errors=errors,
-        )
+def unsupported_operators(model: CheckedModel) -> list[CompileError]:
+    """One E0401 for each operator that has no rule or body."""
+    return [unsupported_operator(key, nodes) for key, nodes in unsupported(model).items()]
 
 
 def unsupported(model: CheckedModel) -> dict[tuple[str, str, int], list[Node]]:
