@@ -4,8 +4,12 @@ This table is the whole list. A family is one file beside it, whose ``make`` is 
 model must be made: torch and transformers take seconds to import.
 """
 
+from pathlib import Path
+
 from . import corpus, ngram, pairs
 from .recipe import Recipe
+
+MODULES = (Path(__file__).with_name("tiny_modules.py"),)
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe("resnet50", "resnet", "ResNet-50, 224x224, random weights"),
@@ -34,6 +38,23 @@ RECIPES: tuple[Recipe, ...] = (
         "language model over bytes, trained on Python's documentation, any batch and length",
         {"B": (1, 64), "S": (1, 128)},
         (*corpus.SOURCES, *ngram.SOURCES),
+    ),
+    *(
+        Recipe(f"tiny-{name}", "tiny", f"{summary}, open sizes, random weights", {}, MODULES)
+        for name, summary in {
+            "llama-step": "a Llama decoding with keys and values of before",
+            "mixtral": "a decoder with a mixture of experts",
+            "deberta": "an encoder with attention to relative positions",
+            "mamba2": "a state-space model",
+            "wav2vec2": "convolutions over a wave, then an encoder",
+            "swin": "attention in shifted windows of an image",
+            "detector": "boxes from a feature pyramid",
+            "denoiser": "a diffusion model's step",
+            "vocoder": "a spectrogram to a wave",
+            "tagger": "a bidirectional GRU",
+            "graph": "messages over edges",
+            "recommender": "embedded choices and their products",
+        }.items()
     ),
     *(
         Recipe(f"light-{name}", "light", f"{name} from the onnx package, constant weights")
