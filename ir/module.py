@@ -24,10 +24,15 @@ INLINE_BYTES = 512
 
 @dataclass
 class Module:
-    """IR and weights together; passes change it in place."""
+    """IR and weights together; passes change it in place.
+
+    ``origins``: which nodes of the model made operators of a name, as messages call them. Passes
+    do not keep it up: it is for telling a user where to look.
+    """
 
     ir: ModuleOp = field(default_factory=lambda: ModuleOp([]))
     weights: WeightStore = field(default_factory=WeightStore)
+    origins: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     def entries(self) -> Iterator[EntryOp]:
         """Every entry, in order."""

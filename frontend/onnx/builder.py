@@ -57,6 +57,8 @@ class Builder:
         self.symbols = symbols
         self.scopes = [Scope(block)]
         self.import_graph: GraphImporter | None = None
+        # The node that is being imported, as messages call it.
+        self.node = ""
 
     # -- operators ---------------------------------------------------------------------------
 
@@ -85,6 +87,9 @@ class Builder:
     def append(self, op: Operation) -> None:
         """Put an operator at the end of the current block."""
         self.scopes[-1].block.add_op(op)
+        made_by = self.module.origins.setdefault(op.name, [])
+        if self.node and made_by[-1:] != [self.node]:
+            made_by.append(self.node)
 
     def map(self, fn: str, *xs: Value | Number) -> Value:
         """``nn.map``; a Python number takes the element type of the last tensor operand."""

@@ -157,12 +157,15 @@ class Importer:
         arguments = rule.arguments(node, given)
         if not rule.containers and any(not isinstance(a, Value | None) for a in arguments):
             node.refuse("a sequence or optional where a tensor is expected")
+        outer, self.builder.node = self.builder.node, node.node.label
         try:
             made = rule.function(self.builder, node, *arguments)
         except CompileError as error:
             if not any(label == "where" for label, _ in error.facts):
                 error.facts = (*error.facts, ("where", node.node.label))
             raise
+        finally:
+            self.builder.node = outer
         results = made if isinstance(made, tuple) else (made,)
         missing = [i for i in range(len(results), node.outputs) if node.wants(i)]
         if missing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 from xdsl.builder import Builder
 from xdsl.ir import Operation
@@ -47,6 +48,14 @@ from tapeout.passes.tile.window import lower_window
 from tapeout.passes.tile.winograd import lower_winograd
 
 Strategy = Callable[[KernelOp, Machine, Set[int]], Lowered]
+
+
+@dataclass(eq=False)
+class NoStrategy(CompileError):
+    """E0403: nothing lowers ``operators``."""
+
+    operators: tuple[str, ...] = ()
+
 
 STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     MatmulOp: (lower_matmul,),
@@ -143,11 +152,12 @@ def decomposed(kernel: KernelOp) -> KernelOp:
     return copy
 
 
-def unsupported(ops: Sequence[Operation], reason: str = "") -> CompileError:
+def unsupported(ops: Sequence[Operation], reason: str = "") -> NoStrategy:
     """The refusal that lists operators without a strategy."""
-    names = ", ".join(sorted({op.name for op in ops}))
+    names = tuple(sorted({op.name for op in ops}))
     facts = [("reason", reason)] if reason else []
-    return CompileError("E0403", f"no strategy lowers {names}", facts, "see `tapeout targets`")
+    what = f"no strategy lowers {', '.join(names)}"
+    return NoStrategy("E0403", what, facts, "see `tapeout targets`", names)
 
 
 def repack(module: Module, entry: EntryOp, lowered: Mapping[str, Lowered]) -> None:

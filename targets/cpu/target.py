@@ -12,13 +12,13 @@ from tapeout.ir.cost import cost_of, kernel_cost
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Expr, symbol
 from tapeout.ir.module import Module
-from tapeout.ir.ops.structure import EntryOp
+from tapeout.ir.ops.structure import EntryOp, KernelOp
 from tapeout.ir.tile.ops import buffer_of
 from tapeout.passes.memory.arena import Arena, place
 from tapeout.passes.memory.plan import Needs, make_plan
 from tapeout.passes.memory.steps import Plan
 from tapeout.passes.tile.kernel_io import Lowered, Machine
-from tapeout.passes.tile.strategies import constant_operands, lower_kernel, repack
+from tapeout.passes.tile.strategies import NoStrategy, constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
 from tapeout.targets.cpu.build import build, compiler, sources
 from tapeout.targets.cpu.device import Device, devices
@@ -27,6 +27,8 @@ from tapeout.targets.cpu.emit.kernel import KernelText, emit_kernel
 from tapeout.targets.cpu.emit.model import emit_model, emit_model_h
 
 WEIGHT_ALIGN = 64
+SHOWN_NODES = 5
+"""Nodes of the model that a refusal names."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,21 @@ def lower_kernels(module: Module, device: Device) -> dict[str, Lowered]:
         try:
             lowered[name] = lower_kernel(kernel, shape, constants[name])
         except CompileError as error:
+            if isinstance(error, NoStrategy):
+                error.facts = [*error.facts, ("nodes", _origins(module, kernel, error.operators))]
             refused.setdefault(str(error), error)
     if refused:
         raise together(list(refused.values()), "the model has kernels that the target cannot run")
     return lowered
+
+
+def _origins(module: Module, kernel: KernelOp, operators: Sequence[str]) -> str:
+    """The model's nodes behind operators; behind all of a kernel for those that passes made."""
+    known = [name for name in operators if module.origins.get(name)]
+    names = known or list(dict.fromkeys(op.name for op in kernel.body.block.ops))
+    nodes = list(dict.fromkeys(n for name in names for n in module.origins.get(name, [])))
+    more = f" and {len(nodes) - SHOWN_NODES} more" if len(nodes) > SHOWN_NODES else ""
+    return ", ".join(nodes[:SHOWN_NODES]) + more or f"made by passes, in {kernel.sym_name.data}"
 
 
 def _form(module: Module, device: Device) -> Form:

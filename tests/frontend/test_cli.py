@@ -4,8 +4,9 @@
 # pyright: reportUnknownMemberType=false
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -195,6 +196,32 @@ def test_explain_lists_everything_unsupported_with_its_nodes(run: Run, unsupport
     assert told.count("error[E0401]") == 2
     for word in ("Frob", "Munge", "first", "second", "third", "fix:"):
         assert word in told
+
+
+@pytest.mark.parametrize("command", ["explain", "compile"])
+def test_an_operator_without_strategy_is_told_with_its_nodes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from tapeout.ir.ops.linalg import DetOp
+    from tapeout.passes.tile.strategies import STRATEGIES
+
+    monkeypatch.delitem(dict_of(STRATEGIES), DetOp)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="product"),
+        helper.make_node("Det", ["h"], ["a"], name="first"),
+        helper.make_node("Neg", ["h"], ["i"]),
+        helper.make_node("Det", ["i"], ["b"], name="second"),
+        helper.make_node("Add", ["a", "b"], ["y"]),
+    ]
+    done = run(command, save(tmp_path / "det.onnx", nodes))
+    assert done.exit_code == 1
+    assert "error[E0403]: no strategy lowers nn.det" in done.stderr
+    assert "nodes: node 'first' (Det), node 'second' (Det)" in done.stderr
+
+
+def dict_of(mapping: Mapping[Any, Any]) -> dict[Any, Any]:
+    assert isinstance(mapping, dict)
+    return mapping
 
 
 def test_explain_says_what_sizes_have_to_fit(run: Run, tmp_path: Path) -> None:
