@@ -70,6 +70,7 @@ def compiled(model: Model, format: Format, output: Path) -> Path:
         target="cpu",
         dims=dict(model.dims),
         quantize=format.quantize,
+        calibrate=None if format.quantize is None else model.calibration,
         sparsify=format.sparsify,
         output=output,
     )
