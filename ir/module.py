@@ -51,6 +51,13 @@ class Module:
         array = np.asarray(array)
         if array.nbytes <= INLINE_BYTES and array.dtype.kind not in "OUSc":
             return ConstantOp.make(value=array)
+        return self.weight(array, label)
+
+    def weight(self, array: Array, label: str = "") -> WeightOp:
+        """A new operator for a fixed tensor in the weight store, however small.
+
+        Layers that differ in it alone stay one kernel, which they would not with a literal.
+        """
         symbol = self.weights.add(array, label)
         shape = tuple(map(as_expr, array.shape))
         return WeightOp.make(symbol=symbol, shape=shape, dtype=dtype_of(array).name)

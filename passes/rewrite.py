@@ -65,6 +65,10 @@ class Edit:
         """A fixed tensor, inline or in the weight store by its size."""
         return self.put(self.module.constant(array, label)).results[0]
 
+    def weight(self, array: Array, label: str = "") -> SSAValue:
+        """A fixed tensor in the weight store: an operand of its kernel, whatever its size."""
+        return self.put(self.module.weight(array, label)).results[0]
+
     def array(self, value: SSAValue | None) -> Array | None:
         """The array behind a constant or a weight, else None."""
         return None if value is None else self.module.value_of(value)

@@ -121,9 +121,12 @@ def _weight(layer: Layer, format: LayerFormat, module: Module, edit: Edit) -> SS
 
 
 def _static(x: SSAValue, known: Scaling, edit: Edit) -> SSAValue:
-    """``x`` rounded to bytes of a fixed scale and zero point."""
+    """``x`` rounded to bytes of a fixed scale and zero point.
+
+    The numbers are weights and no literals, so that equal layers stay one kernel.
+    """
     scale, zero = known.scale.reshape(()), known.zero_point.reshape(()).astype(np.uint8)
-    codes = _codes(x, edit.constant(1 / scale), edit.constant(zero.astype(np.float32)), edit)
+    codes = _codes(x, edit.weight(1 / scale), edit.weight(zero.astype(np.float32)), edit)
     return edit.add(DequantizeOp, codes, edit.constant(scale), edit.constant(zero), to=f32)
 
 
