@@ -3,7 +3,11 @@
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tapeout
+from tapeout.frontend import driver
+from tapeout.runtime import artifact
+from tapeout.targets.cpu import target
 
 pytestmark = pytest.mark.models
 
@@ -93,3 +100,50 @@ def test_light_models_with_random_weights_agree_with_onnxruntime(
     artifact = tapeout.compile(model, output=tmp_path / "random.tapeout")
     with tapeout.load(artifact, threads=2) as program:
         assert_agrees(program.run(inputs), theirs)
+
+
+SANITIZE = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+RUNNER = Path(__file__).parents[1] / "differential" / "run_artifacts.py"
+
+
+def save(path: Path, arrays: Mapping[str, Any]) -> None:
+    np.savez(path, **arrays)
+
+
+def sanitized(source: Any, folder: Path, device: Any) -> Path:
+    """A model with random weights that watches its memory, its inputs and ONNX Runtime's outputs.
+
+    numpy's memory is watched too: an element read beside an input is a fault.
+    """
+    model = with_random_weights(source.path)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    generator = np.random.default_rng(3)
+    inputs = {i.name: generator.standard_normal(i.shape, np.float32) for i in session.get_inputs()}
+    names = [o.name for o in session.get_outputs()]
+    outputs = dict(zip(names, map(np.asarray, session.run(names, inputs)), strict=True))
+    module = driver.import_any(model)
+    driver.lower(module)
+    made = target.compile_module(module, [replace(device, flags=(*device.flags, *SANITIZE))])
+    folder.mkdir()
+    artifact.write(folder / "model.tapeout", made.manifest, made.files)
+    save(folder / "0-inputs.npz", inputs)
+    save(folder / "0-outputs.npz", outputs)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "device"), [("squeezenet", "cpu"), ("shufflenet", "cpu:generic")])
+def test_kernels_of_light_models_run_clean_under_sanitizers(
+    zoo: Callable[[str], Any], tmp_path: Path, name: str, device: str
+) -> None:
+    folder = sanitized(zoo(f"light-{name}"), tmp_path / name, *driver.targeted(device))
+    library = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
+    done = subprocess.run(
+        [sys.executable, str(RUNNER), str(folder)],
+        # Python does not free what it holds at its end.
+        env={**os.environ, "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 artifacts" in done.stdout
