@@ -4,7 +4,8 @@ Every refusal of the compiler is a :class:`CompileError`: a stable code, where i
 values that disagree, and what to do next. An internal fault is a plain assertion instead.
 
 Codes: E01xx command line and options, E02xx types and shapes, E03xx model files, E04xx
-operators and features without support, E06xx tools on this machine. The runtime has E05xx.
+operators and features without support, E06xx tools on this machine, E07xx quantisation and
+sparsity. The runtime has E05xx.
 """
 
 from collections.abc import Sequence

@@ -76,7 +76,7 @@ _SCALES = {"f32": f32, "f16": f16, "bf16": bf16}
 def parse_format(text: str, facts: Sequence[tuple[str, object]] = ()) -> LayerFormat | None:
     """The format that ``text`` names, or None for ``none``; ``facts`` say where it stands.
 
-    Errors: E0108 for what is no format, and for options that it has no use for.
+    Errors: E0111 for what is no format, and for options that it has no use for.
     """
     name, *options = (part.strip() for part in text.split(","))
     made = _of_name(name, facts)
@@ -145,4 +145,4 @@ def _with_option(
 
 
 def _refusal(what: str, facts: Sequence[tuple[str, object]], fix: str) -> CompileError:
-    return CompileError("E0108", what, facts, fix)
+    return CompileError("E0111", what, facts, fix)

@@ -47,7 +47,7 @@ class Recipe:
         return next(matching, self.default)
 
     def refuse_unused(self, layers: Iterable[str]) -> None:
-        """E0108 for rules that match no layer: a slip of the pen would pass for a choice."""
+        """E0111 for rules that match no layer: a slip of the pen would pass for a choice."""
         names = list(layers)
         unused = [r for r in self.rules if not any(fnmatchcase(n, r.pattern) for n in names)]
         if unused:
@@ -57,7 +57,7 @@ class Recipe:
         bare = rule.pattern.strip("*")
         near = get_close_matches(bare, names, 3, 0.3) or names[:3]
         return CompileError(
-            "E0108",
+            "E0111",
             f"no layer matches the pattern '{rule.pattern}'",
             [("file", self.source), ("layers", f"{len(names)}, such as {', '.join(near)}")],
             "mend the pattern or remove it; [*] stands for a star in a name",
@@ -67,7 +67,7 @@ class Recipe:
 def parse_quantize(text: str) -> Recipe:
     """The recipe of ``--quantize TEXT``: a format for all layers, or a ``.toml`` file's.
 
-    Errors: E0108 for what is no format, all in a file at once; E0109 for a file that cannot be
+    Errors: E0111 for what is no format, all in a file at once; E0112 for a file that cannot be
     read.
     """
     if not text.strip().endswith(".toml"):
@@ -93,7 +93,7 @@ def _format(file: Path, key: str, value: object, errors: list[CompileError]) -> 
     if not isinstance(value, str):
         quote = " (put a name with dots in quotes)" if isinstance(value, dict) else ""
         what = f"'{key}' is no format in quotes{quote}"
-        errors.append(CompileError("E0108", what, facts, 'write a format, as in "w4g32"'))
+        errors.append(CompileError("E0111", what, facts, 'write a format, as in "w4g32"'))
         return None
     try:
         return parse_format(value, facts)
@@ -115,7 +115,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _unreadable(file: Path, why: str) -> CompileError:
     return CompileError(
-        "E0109",
+        "E0112",
         "the file of formats cannot be read",
         [("file", file), ("why", why)],
         'it is TOML: default = "w4g32", and [layers] with patterns, as in "*head*" = "w8"',
@@ -124,7 +124,7 @@ def _unreadable(file: Path, why: str) -> CompileError:
 
 def _not_known(file: Path, key: str) -> CompileError:
     return CompileError(
-        "E0108",
+        "E0111",
         f"there is no setting '{key}'",
         [("file", file), ("known", "default, layers")],
         "patterns stand under [layers]",

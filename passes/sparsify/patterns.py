@@ -84,7 +84,7 @@ _PART = re.compile(r"(4x1|unstructured)@([0-9]{0,3}(?:\.[0-9]{0,9})?)(%?)")
 
 
 def parse_sparsify(text: str) -> Sparsity | None:
-    """The sparsity of ``--sparsify TEXT``, None for ``none``; E0108 for anything else."""
+    """The sparsity of ``--sparsify TEXT``, None for ``none``; E0111 for anything else."""
     facts = [("where", "--sparsify"), ("given", text)]
     name, *options = (part.strip() for part in text.split(","))
     by = _criterion(options, facts)
@@ -130,10 +130,10 @@ def _unknown(name: str, facts: Sequence[tuple[str, object]]) -> CompileError:
     else:
         near = get_close_matches(name.casefold(), _USUAL, 1, 0.4)
         fix = f"did you mean {near[0]}?" if near else "take one of these, 2:4 for example"
-    return CompileError("E0108", f"there is no sparsity '{name}'", [*facts, ("known", KNOWN)], fix)
+    return CompileError("E0111", f"there is no sparsity '{name}'", [*facts, ("known", KNOWN)], fix)
 
 
 def _refusal(
     what: str, facts: Sequence[tuple[str, object]], allowed: str, fix: str
 ) -> CompileError:
-    return CompileError("E0108", what, [*facts, ("allowed", allowed)], fix)
+    return CompileError("E0111", what, [*facts, ("allowed", allowed)], fix)

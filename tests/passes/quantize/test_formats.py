@@ -79,7 +79,7 @@ def test_static_activations_take_an_observer():
 def test_what_is_no_format_is_refused_with_the_way_out(text: str, told: str):
     with pytest.raises(CompileError) as refused:
         parse_format(text, [("where", "--quantize")])
-    assert refused.value.code == "E0108"
+    assert refused.value.code == "E0111"
     assert told in str(refused.value)
     assert "--quantize" in str(refused.value)
     assert refused.value.fix
@@ -154,7 +154,7 @@ def test_all_wrong_formats_of_a_file_are_told_at_once(tmp_path: Path):
         parse_quantize(written(tmp_path, text))
     told = str(refused.value)
     assert len(refused.value.errors) == 5
-    assert {error.code for error in refused.value.errors} == {"E0108"}
+    assert {error.code for error in refused.value.errors} == {"E0111"}
     for part in ("'defalt'", "'w99'", "'int4'", 'layers."b"', "put a name with dots in quotes"):
         assert part in told
 
@@ -169,10 +169,10 @@ def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path: Path, content: by
     file.write_bytes(content)
     with pytest.raises(CompileError) as refused:
         parse_quantize(str(file))
-    assert refused.value.code == "E0109"
+    assert refused.value.code == "E0112"
     assert "formats.toml" in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
-    with pytest.raises(CompileError, match="E0109"):
+    with pytest.raises(CompileError, match="E0112"):
         parse_quantize(str(tmp_path / "none.toml"))

@@ -70,7 +70,7 @@ def test_an_index_has_the_bits_that_a_group_needs(pattern: NM, bits: int):
 def test_what_is_no_sparsity_is_refused_with_the_way_out(text: str, told: str):
     with pytest.raises(CompileError) as refused:
         parse_sparsify(text)
-    assert refused.value.code == "E0108"
+    assert refused.value.code == "E0111"
     assert told in str(refused.value)
     assert "--sparsify" in str(refused.value)
     assert refused.value.fix
