@@ -13,10 +13,11 @@ HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.models
 
-QUICK = (
+OURS_QUICK = (
     *("--models", "mlp", "--threads", "1", "--rounds", "3", "--seconds", "1"),
-    *("--peers-only", "--against", "onnxruntime"),
+    *("--against", "onnxruntime"),
 )
+QUICK = (*OURS_QUICK, "--peers-only")
 
 
 def _bench(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -45,6 +46,38 @@ def test_latency_measures_every_engine_under_measured_ceilings(tmp_path: Path) -
     # A model's products cannot be faster than the machine's fused multiply-adds.
     fastest = min(timing["lowest"] for timing in row["timings"].values())
     assert row["flop"] / fastest / 1e9 < ceilings["fma_gflops"]
+
+
+def test_formats_are_measured_against_every_form_of_the_peers_own(tmp_path: Path) -> None:
+    dynamic, bf16 = _results("quant.py", tmp_path)["quant"]
+    assert (dynamic["format"], bf16["format"]) == ("int8-dynamic", "bf16")
+    assert set(dynamic["timings"]) == {"onnxruntime per tensor", "onnxruntime per channel"}
+    for timing in dynamic["timings"].values():
+        assert 0 < timing["cpu_lowest"] < 1
+    # Bytes were computed with, and they stand for about the same numbers.
+    assert all(1e-4 < error < 0.1 for error in dynamic["errors"].values())
+    assert not bf16["timings"]  # ONNX Runtime has no such format here
+
+
+def test_a_format_that_is_refused_is_told_and_nothing_failed(tmp_path: Path) -> None:
+    (tmp_path / "refusing.py").write_text(
+        "import sys, quant\n"
+        "quant.FORMATS = {'mlp': ('w4g32',)}\n"
+        "quant.PEERS = {'w4g32': lambda model, engines: {}}\n"
+        "sys.exit(quant.main(sys.argv[1:]))\n"
+    )
+    file = tmp_path / "results.json"
+    result = subprocess.run(
+        [sys.executable, str(tmp_path / "refusing.py"), *OURS_QUICK, "--json", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(HERE)},
+    )
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(file.read_text())["quant"]
+    assert set(row["timings"]) == {"tapeout f32"}
+    assert row["refusals"]["tapeout w4g32"] in result.stdout
 
 
 def test_calls_are_measured_plain_and_bound(tmp_path: Path) -> None:
