@@ -1,7 +1,7 @@
 """``bisect``: the compiled model and the reference side by side, and where they part."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,18 +144,29 @@ def _sizes(wanted: Mapping[str, Spec], given: Mapping[str, int]) -> dict[str, in
     return choose(own, first, given)
 
 
-def _tree(row: Any) -> dict[str, Any]:
+def _tree(row: Any) -> Any:
     """The fields of a row, differences as their own trees."""
-    fields = {name: getattr(row, name) for name in asdict(row)}
-    return {k: v.tree() if isinstance(v, Difference) else v for k, v in fields.items()}
+    if isinstance(row, Difference):
+        return row.tree()
+    if not is_dataclass(row):
+        return row
+    return {field.name: _tree(getattr(row, field.name)) for field in fields(row)}
 
 
 def _pass_parts(row: PassRow) -> CompileError:
     assert row.difference is not None, "a pass that parts was judged"
+    assert row.place is not None, "a pass that parts does so somewhere"
+    weights = [("weights", ", ".join(row.place.weights))] if row.place.weights else []
     return CompileError(
         "E0801",
         f"the pass {row.name} changes what the model computes",
-        [("output", row.output), *_facts(row.difference)],
+        [
+            ("output", row.output),
+            *_facts(row.difference),
+            ("first at", row.place.name),
+            *weights,
+            ("there", f"{row.place.difference.where}"),
+        ],
         "this is a fault of tapeout: report it with the model; --dump of `tapeout compile` "
         "writes the module before and after the pass",
     )

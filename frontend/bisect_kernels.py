@@ -20,7 +20,14 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import InsertPoint, Rewriter
 
 from tapeout.frontend.agreement import Difference, Tolerance, compare, worst
-from tapeout.frontend.side_by_side import beside, inside, main_entry, rounding_step
+from tapeout.frontend.side_by_side import (
+    beside,
+    inside,
+    main_entry,
+    rounding_step,
+    weights_behind,
+    weights_read,
+)
 from tapeout.ir.evaluator import Evaluator
 from tapeout.ir.module import Module
 from tapeout.ir.ops.pointwise import MapOp
@@ -36,9 +43,6 @@ from tapeout.targets.cpu.device import Device
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 Note = Callable[[str], None]
-
-LITERAL = "literal"
-"""What ``fuse`` calls a weight that the model's file does not have."""
 
 FEW_NODES = 3
 """Origins are known by kind of operator: of a kind that many nodes made, they say nothing."""
@@ -179,30 +183,6 @@ class _Judge:
         if found.parts and self.suspect is None and isinstance(op, CallOp):
             operands = [at.values[v] for v in op.args]
             self.suspect = Suspect(kernel, operands, want, dict(at.symbols), tolerance)
-
-
-def weights_read(op: Operation, module: Module) -> list[str]:
-    """The names that the model's file has for the weights among an operator's operands."""
-    labels: list[str] = []
-    for value in op.operands:
-        while isinstance(value.owner, ReshapeOp):
-            value = value.owner.x
-        if isinstance(value.owner, WeightOp):
-            labels.append(module.weights.label(value.owner.symbol.data))
-    return [label for label in dict.fromkeys(labels) if label not in ("", LITERAL)]
-
-
-def weights_behind(op: Operation, module: Module) -> list[str]:
-    """The weights that the nearest operators before this one read, on any way to it."""
-    seen, front = {op}, [op]
-    while front:
-        made = (v.owner for each in front for v in each.operands)
-        front = list(dict.fromkeys(o for o in made if isinstance(o, Operation) and o not in seen))
-        seen.update(front)
-        found = [label for each in front for label in weights_read(each, module)]
-        if found:
-            return list(dict.fromkeys(found))
-    return []
 
 
 def _kinds(operators: Sequence[Operation]) -> list[str]:

@@ -16,6 +16,9 @@ from tapeout.ir.errors import printable
 SHOWN = 20
 """Rows of a table; the worst of more."""
 
+NAME_WIDTH = 30
+"""Characters of a weight's name."""
+
 RowT = TypeVar("RowT")
 
 
@@ -51,12 +54,17 @@ def _passes(rows: Sequence[PassRow]) -> Table:
     table = _table("pass", "took")
     for row in rows:
         cells = [row.name, seconds_text(row.seconds)]
-        verdict = "parts" if row.parts else "asked for" if row.asked else ""
         if row.difference is None:
             table.add_row(*cells, "", "", "unchanged")
         else:
-            table.add_row(*cells, *_error(row.difference), verdict)
+            table.add_row(*cells, *_error(row.difference), _verdict(row))
     return table
+
+
+def _verdict(row: PassRow) -> str:
+    if row.asked or row.parts:
+        return "asked for" if row.asked else "parts"
+    return "rounding, amplified" if row.moves else ""
 
 
 def _layers(rows: Sequence[LayerRow]) -> Table:
@@ -71,12 +79,20 @@ def _layers(rows: Sequence[LayerRow]) -> Table:
 def _kernels(rows: Sequence[KernelRow]) -> Table:
     table = _table("kernel", "weights")
     for row in _worst(rows, lambda row: row.difference.excess):
-        names = ", ".join(row.weights)
-        weights = names if row.has_weights or not names else f"after {names}"
         verdict = "parts" if row.difference.parts else ""
         name = f"{row.call} {row.kernel}"
-        table.add_row(name, printable(weights), *_error(row.difference), verdict)
+        table.add_row(name, printable(_weights(row)), *_error(row.difference), verdict)
     return _with_rest(table, rows)
+
+
+def _weights(row: KernelRow) -> str:
+    """The first weight; names that grow long are alike at their front."""
+    if not row.weights:
+        return ""
+    first = row.weights[0]
+    shown = first if len(first) <= NAME_WIDTH else f"…{first[1 - NAME_WIDTH :]}"
+    more = f" +{len(row.weights) - 1}" if row.weights[1:] else ""
+    return f"{'' if row.has_weights else 'after '}{shown}{more}"
 
 
 def _outputs(found: Bisection) -> Table:
