@@ -157,22 +157,25 @@ def _error(values: Arrays, reference: Arrays) -> float:
 
 
 def table(rows: list[Row], ceilings: dict[int, Ceilings]) -> Table:
-    """Lay the rows out, a line for each way."""
+    """Lay the rows out: a line for each contest, and below it one for each of its ways."""
     heads = ("ms", "CPU ms", "ours/it", "of CPU", "it/f32", "GOP/s", "of dots", "error")
-    grid = Table("contest", "way", title="formats of fewer bits, batch 1")
-    for head in heads:
+    grid = Table(title="formats of fewer bits, batch 1")
+    for head in ("way", *heads):
         grid.add_column(head, no_wrap=True)
     for row in rows:
-        first = f"{row.model} {row.format}, {row.threads} thr."
+        grid.add_row(f"[bold]{_title(row)}[/]")
         for name in dict.fromkeys([BASE, f"{OURS} {row.format}", *row.timings]):
             if name in row.timings:
                 cells = _cells(row, name, ceilings[row.threads])
             else:
                 cells = ["refused" if name in row.refusals else "failed"]
-            grid.add_row(first, name, *cells)
-            first = ""
+            grid.add_row(f"  {name}", *cells)
         grid.add_section()
     return grid
+
+
+def _title(row: Row) -> str:
+    return f"{row.model} {row.format}, {row.threads} thread{'s' if row.threads > 1 else ''}"
 
 
 def _cells(row: Row, name: str, top: Ceilings) -> list[str]:
@@ -202,7 +205,7 @@ def summary(rows: list[Row]) -> list[str]:
     for row in rows:
         clock = row.against_best(lambda t: t.median)
         cpu = row.against_best(lambda t: t.cpu_lowest)
-        where = f"{row.model} {row.format}, {row.threads} threads"
+        where = _title(row)
         if clock is None or cpu is None:
             why = "; ".join(f"{name} refused, {text}" for name, text in row.refusals.items())
             lines.append(f"{where}: {why or 'nothing to compare'}")

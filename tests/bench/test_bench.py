@@ -48,15 +48,24 @@ def test_latency_measures_every_engine_under_measured_ceilings(tmp_path: Path) -
     assert row["flop"] / fastest / 1e9 < ceilings["fma_gflops"]
 
 
-def test_formats_are_measured_against_every_form_of_the_peers_own(tmp_path: Path) -> None:
-    dynamic, bf16 = _results("quant.py", tmp_path)["quant"]
-    assert (dynamic["format"], bf16["format"]) == ("int8-dynamic", "bf16")
-    assert set(dynamic["timings"]) == {"onnxruntime per tensor", "onnxruntime per channel"}
-    for timing in dynamic["timings"].values():
-        assert 0 < timing["cpu_lowest"] < 1
+def test_int8_is_measured_beside_f32_and_against_the_faster_form_of_the_peers(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "results.json"
+    result = _bench("quant.py", *OURS_QUICK, "--json", str(file))
+    assert result.returncode == 0, result.stderr
+    row = json.loads(file.read_text())["quant"][0]
+    peers = ("onnxruntime per tensor", "onnxruntime per channel")
+    timings, errors = row["timings"], row["errors"]
+    assert row["format"] == "int8-dynamic"
+    assert set(timings) == {"tapeout f32", "tapeout int8-dynamic", *peers}
+    assert all(timing["cpu_lowest"] > 0 for timing in timings.values())
+    faster = min(peers, key=lambda name: timings[name]["median"])
+    ratio = timings["tapeout int8-dynamic"]["median"] / timings[faster]["median"]
+    assert f"mlp int8-dynamic, 1 thread: {ratio:.2f} of {faster}'s time" in result.stdout
     # Bytes were computed with, and they stand for about the same numbers.
-    assert all(1e-4 < error < 0.1 for error in dynamic["errors"].values())
-    assert not bf16["timings"]  # ONNX Runtime has no such format here
+    assert errors.pop("tapeout f32") < 1e-5
+    assert all(1e-4 < error < 0.1 for error in errors.values())
 
 
 def test_a_format_that_is_refused_is_told_and_nothing_failed(tmp_path: Path) -> None:
