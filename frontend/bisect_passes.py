@@ -112,10 +112,11 @@ def bisect_passes(
     """Run ``chosen`` on ``module``, in place, and compare its outputs for ``inputs`` after each.
 
     ``asked`` are those of them that the user asked for. A module that a pass left in a state that
-    cannot be evaluated is an internal fault: the assertion names the pass.
+    cannot be evaluated is an internal fault: the assertion names the pass. E0113 where the
+    reference cannot run on the inputs.
     """
     note("evaluating the model as it was imported")
-    first = last = evaluated(module, inputs)
+    first = last = _as_imported(module, inputs)
     base, text = first.outputs, str(module.ir)
     rows, lost = list[PassRow](), list[LayerRow]()
     for index, each in enumerate(chosen):
@@ -134,6 +135,18 @@ def bisect_passes(
         rows.append(row)
         base = last.outputs if rounds or row.moves else base
     return PassFindings(rows, lost, first.outputs)
+
+
+def _as_imported(module: Module, inputs: Arrays) -> Run:
+    try:
+        return evaluated(module, inputs)
+    except IndexError as reason:
+        raise CompileError(
+            "E0113",
+            "the model cannot run on these inputs",
+            [("why", reason)],
+            "give inputs that it is made for: --input NAME=FILE.npy for each",
+        ) from reason
 
 
 def compared(have: Arrays, want: Arrays, tolerance: Tolerance) -> dict[str, Difference]:
