@@ -24,7 +24,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.ops.reduce import ReduceOp
-from tapeout.ir.ops.views import PadOp
+from tapeout.ir.ops.views import PadOp, ReshapeOp
 from tapeout.ir.types import spec
 from tapeout.passes.manager import Pass
 from tapeout.passes.quantize.codes import (
@@ -103,12 +103,7 @@ class IntegerConv(Pattern[ConvOp]):
         total = _less(total, times(one, _beside_channels(op, sums), edit), edit)
         scale = None if b.scale is None else _beside_channels(op, b.scale)
         total = _scaled(total, a, scale, edit)
-        if op.bias is None:
-            return total
-        bias = edit.array(op.bias)
-        if bias is None:
-            return None
-        return edit.map("add", total, edit.constant(_beside_channels(op, bias)))
+        return total if op.bias is None else edit.map("add", total, _bias(op, op.bias, edit))
 
 
 def _less(total: SSAValue, term: Term, edit: Edit) -> SSAValue:
@@ -147,6 +142,12 @@ def _padded(op: ConvOp, a: Activation, edit: Edit) -> SSAValue:
     assert not isinstance(a.zero, SSAValue), "padding is a literal"
     point = edit.constant(a.zero.astype(spec(a.codes).dtype.numpy))
     return edit.add(PadOp, a.codes, point, low=tuple(low), high=tuple(high), mode="constant")
+
+
+def _bias(op: ConvOp, bias: SSAValue, edit: Edit) -> SSAValue:
+    """The bias so that it broadcasts with the result; a quantised one is folded later."""
+    ones = () if op.channels_last.data else (1,) * (spec(op.x).rank - 2)
+    return edit.add(ReshapeOp, bias, shape=(*spec(bias).dims, *map(as_expr, ones)))
 
 
 def _beside_channels(op: ConvOp, values: Array) -> Array:
