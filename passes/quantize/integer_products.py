@@ -23,10 +23,12 @@ from tapeout.ir.expr import ZERO, as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp
+from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.ops.reduce import ReduceOp
-from tapeout.ir.ops.views import PadOp, ReshapeOp
+from tapeout.ir.ops.views import ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.types import spec
 from tapeout.passes.manager import Pass
+from tapeout.passes.match import made_by
 from tapeout.passes.quantize.codes import (
     Activation,
     Term,
@@ -40,6 +42,7 @@ from tapeout.passes.quantize.codes import (
 from tapeout.passes.rewrite import Edit, Pattern, Replacement, drive
 
 Array = np.ndarray[Any, Any]
+ViewOp = ReshapeOp | TransposeOp | SliceOp | ExpandOp
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,25 @@ class IntegerProducts(Pass):
 
     def apply(self, module: Module) -> None:
         """Rewrite every product and convolution of quantised activations and constant codes."""
-        drive(module, [IntegerMatmul(), IntegerConv()])
+        drive(module, [ViewOfCodes(), IntegerMatmul(), IntegerConv()])
+
+
+class ViewOfCodes(Pattern[ViewOp]):
+    """``view(dequantize(x)) = dequantize(view(x))`` where one scale stands for the tensor."""
+
+    root = ViewOp
+
+    def _rewrite(self, op: ViewOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, DequantizeOp)
+        if inner is None or edit.array(inner.x) is not None:
+            return None
+        parts = [p for p in (inner.scale, inner.zero) if p is not None]
+        if any(spec(p).size != 1 for p in parts):
+            return None
+        alone = [edit.add(ReshapeOp, p, shape=()) if spec(p).rank else p for p in parts]
+        codes = edit.add(type(op), inner.x, **op.attrs())
+        zero = alone[1] if inner.zero is not None else None
+        return edit.add(DequantizeOp, codes, alone[0], zero, to=inner.to.data)
 
 
 class IntegerMatmul(Pattern[MatmulOp]):
