@@ -16,12 +16,13 @@ export PYTHON
 # Engines and test workers share the cores; a pool per library would fight for them.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint bench accuracy onnx-suite wheel setup
+.PHONY: help demo test lint bench bench-quant accuracy onnx-suite wheel setup
 help:
 	@echo "make demo        compile a sentence encoder for this CPU, run it, print latency and size"
 	@echo "make test        lint, and the whole test suite"
 	@echo "make lint        ruff and pyright"
 	@echo "make bench       measure against ONNX Runtime and OpenVINO (ARGS='--models minilm')"
+	@echo "make bench-quant measure int8 and bf16 against theirs (ARGS='--models resnet50')"
 	@echo "make accuracy    what every format costs on real data (ARGS='--formats int8 --models digits')"
 	@echo "make onnx-suite  ONNX's own cases, compiled (ARGS='--only softmax')"
 	@echo "make wheel       build a wheel and check what is in it"
@@ -44,6 +45,9 @@ lint: $(SETUP)
 
 bench: $(BENCH_SETUP)
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+bench-quant: $(BENCH_SETUP)
+	@$(BIN)/python tests/bench/quant.py $(ARGS)
 
 accuracy: $(SETUP)
 	@$(BIN)/python tests/accuracy/accuracy.py $(ARGS)

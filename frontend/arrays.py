@@ -1,6 +1,6 @@
 """Arrays of the command line: inputs from ``.npy`` files, outputs to them, inputs made up."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -76,8 +76,12 @@ def made_up(manifest: Manifest, at: Mapping[str, int]) -> dict[str, Array]:
 
 
 def _made_up(port: Port, at: Mapping[str, int], random: np.random.Generator) -> Array:
-    shape = [evaluate(size, at) for size in port.shape]
-    is_float = port.dtype.startswith(("f", "bf"))
+    return drawn([evaluate(size, at) for size in port.shape], port.dtype, random)
+
+
+def drawn(shape: Sequence[int], dtype: str, random: np.random.Generator) -> Array:
+    """An input made up: floats from a normal distribution, others 0 or 1."""
+    is_float = dtype.startswith(("f", "bf"))
     # Zero and one are indices, masks and token ids of nearly every model.
     values = random.standard_normal(shape) if is_float else random.integers(0, 2, shape)
-    return np.asarray(values).astype(numpy_dtypes(port.dtype)[0])
+    return np.asarray(values).astype(numpy_dtypes(dtype)[0])

@@ -246,6 +246,62 @@ def explain(
 
 
 @main.command()
+@click.argument("model")
+@target_option
+@dims_option
+@click.option("--quantize", metavar="SPEC", help="As for compile.")
+@click.option("--calibrate", metavar="DATA", help="As for compile; its first sample is compared.")
+@click.option(
+    *("--at", "at"), type=_size, multiple=True, metavar="NAME=N", help="A size of made-up inputs."
+)
+@inputs_option
+@click.option(
+    "--rtol", type=click.FloatRange(min=0), default=1e-4, show_default=True, help="Of the largest."
+)
+@click.option("--atol", type=click.FloatRange(min=0), default=0.0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bisect(
+    model: str,
+    target: str,
+    dims: Pairs,
+    quantize: str | None,
+    calibrate: str | None,
+    at: Pairs,
+    inputs: Pairs,
+    rtol: float,
+    atol: float,
+    as_json: bool,
+) -> None:
+    """Run MODEL compiled and by the reference, and name the pass and the kernel where they part.
+
+    Exit status 1 and coded errors where something parts.
+    """
+    from tapeout.frontend import bisect as bisect_
+    from tapeout.frontend.agreement import Tolerance
+    from tapeout.frontend.arrays import read_inputs
+    from tapeout.frontend.bisect_view import show
+    from tapeout.frontend.terminal import console, progress
+    from tapeout.ir.errors import together
+
+    if at and inputs:
+        raise click.UsageError("--at is for inputs that are made up, --input gives them")
+    wish = bisect_.Wish(
+        *(read_inputs(_unique(inputs).items()), _unique(at), quantize, calibrate),
+        Tolerance(rtol, atol),
+    )
+    with progress() as note:
+        found = bisect_.bisect(Path(model), target, _unique(dims), wish, note)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(found.tree(), indent=1))
+    else:
+        show(found, console())
+    if found.errors:
+        raise together(found.errors, "the compiled model parts from the reference")
+
+
+@main.command()
 @click.argument("file")
 @click.option("-p", "--passes", required=True, metavar="PASS[,PASS]...")
 @click.option("-o", "--output", metavar="FILE", help="Default: standard output.")

@@ -167,7 +167,7 @@ def show(found: Explanation, out: Console, given: Ceilings | None = None) -> Non
         hi = "no limit; --dim gives one" if s.hi is None else s.hi
         out.print(f"size     {s.name}: {s.lo} to {hi}")
     for each in found.guards:
-        out.print(f"needs    {each.text}, for {each.where}", markup=False)
+        out.print(f"needs    {each.text}, for {each.where}: checked at run time", markup=False)
     out.print(_table(found))
     moved = sum(bytes for _, _, bytes in found.calls)
     kernels = f"{len(found.calls)} calls of {found.kernels} kernels"

@@ -25,6 +25,7 @@ from tapeout.runtime.manifest import (
     File,
     Kernel,
     Manifest,
+    Need,
     Port,
     Symbol,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "File",
     "Kernel",
     "Manifest",
+    "Need",
     "Port",
     "Symbol",
     "c_sources",

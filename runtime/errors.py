@@ -16,7 +16,7 @@ E0513  a size differs, or is outside its range
 E0514  sizes that must agree do not
 E0515  an output's buffer does not fit
 E0516  there is not enough memory
-E0517  a value in an input is not allowed (an index out of range)
+E0517  a value in an input is not allowed (it leads to a size that does not fit)
 E0518  the program is closed
 =====  ==========================================================================
 """

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 from tapeout.runtime.digest import sha256
 from tapeout.runtime.errors import RunError
 
-SCHEMA = 1
+SCHEMA = 2
 NAME = "manifest.json"
 WEIGHTS = "weights.bin"
 DTYPES = (
@@ -68,6 +68,18 @@ class Kernel(NamedTuple):
     bytes: Size = 0
 
 
+class Need(NamedTuple):
+    """What a run checks of sizes: ``text`` (``M == N``), relied on by operators of a kind.
+
+    Refused with E0514, or, when ``late``, with E0517: data decides one of the sizes. It has to
+    hold only where the run comes by: inside of a branch it is checked there.
+    """
+
+    text: str
+    by: str
+    late: bool
+
+
 class Accuracy(NamedTuple):
     """How far ``output`` is from the reference, by ``metric``, and how that was found out."""
 
@@ -94,6 +106,7 @@ class Manifest(NamedTuple):
     outputs: tuple[Port, ...]
     code: tuple[Code, ...] = ()
     symbols: tuple[Symbol, ...] = ()
+    needs: tuple[Need, ...] = ()
     states: tuple[Port, ...] = ()
     buckets: Mapping[str, tuple[int, ...]] = {}
     kernels: tuple[Kernel, ...] = ()
@@ -163,6 +176,7 @@ def _manifest(row: "_Row") -> Manifest:
         outputs=row.each("outputs", _port),
         code=row.each("code", _code),
         symbols=row.each("symbols", _symbol),
+        needs=row.each("needs", _need),
         states=row.each("states", _port),
         buckets={k: row.child("buckets").list(k, int) for k in row.child("buckets").tree},
         kernels=row.each(
@@ -187,6 +201,10 @@ def _port(row: "_Row") -> Port:
 
 def _symbol(row: "_Row") -> Symbol:
     return Symbol(row.get("name", str), row.get("lo", int), row.get("hi", int))
+
+
+def _need(row: "_Row") -> Need:
+    return Need(row.get("text", str), row.get("by", str), row.flag("late"))
 
 
 def _code(row: "_Row") -> Code:
@@ -222,6 +240,13 @@ class _Row:
     def get(self, key: str, kind: type[T] | tuple[type[T], ...]) -> T:
         """Return ``tree[key]``, which must be a ``kind``; a bool is no int here."""
         return _checked(self.tree.get(key), kind, f"{self.where}.{key}")
+
+    def flag(self, key: str) -> bool:
+        """Return ``tree[key]``, which must be true or false."""
+        value = self.tree.get(key)
+        if not isinstance(value, bool):
+            raise _malformed(f"{self.where}.{key} is missing or of the wrong kind")
+        return value
 
     def size(self, key: str) -> Size:
         """Return a size: a number or an expression."""

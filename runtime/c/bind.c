@@ -2,9 +2,12 @@
 
 #include "internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define UNBOUND INT64_MIN
+/* The greatest size that is written for a symbol without a limit. */
+#define RT_NO_LIMIT (INT64_C(1) << 62)
 
 static int refuse_dtype(rt_session *session, const tapeout_port *port, int32_t found)
 {
@@ -30,15 +33,25 @@ static int refuse_size(rt_session *session, const tapeout_port *port, int32_t ax
                    port->name, (int)axis, (long long)port->axes[axis].size, (long long)found);
 }
 
+/* "1 to 512", or "1 or more" for a symbol without a limit. */
+static void write_range(char *text, size_t bytes, const tapeout_symbol *symbol)
+{
+    if (symbol->hi >= RT_NO_LIMIT)
+        snprintf(text, bytes, "%lld or more", (long long)symbol->lo);
+    else
+        snprintf(text, bytes, "%lld to %lld", (long long)symbol->lo, (long long)symbol->hi);
+}
+
 static int refuse_range(rt_session *session, const tapeout_port *port, int32_t axis, int64_t found)
 {
     const tapeout_symbol *symbol = &session->model->info.symbol[port->axes[axis].slot];
+    char range[48];
+    write_range(range, sizeof range, symbol);
     return rt_fail(session, RT_E_DIM,
                    "input '%.200s' has a size outside its range\n  axis: %d\n"
-                   "  expected: %.100s in %lld..%lld\n  got: %lld\n"
+                   "  expected: %.100s is %s\n  got: %lld\n"
                    "  fix: stay in the range, or compile with a wider --dim",
-                   port->name, (int)axis, symbol->name, (long long)symbol->lo,
-                   (long long)symbol->hi, (long long)found);
+                   port->name, (int)axis, symbol->name, range, (long long)found);
 }
 
 static int refuse_unequal(rt_session *session, const tapeout_port *port, int32_t axis,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from tapeout.ir.ops.structure import EntryOp, KernelOp
 from tapeout.ir.tile.ops import buffer_of
 from tapeout.passes.memory.arena import Arena, place
 from tapeout.passes.memory.plan import Needs, make_plan
-from tapeout.passes.memory.steps import Plan
+from tapeout.passes.memory.steps import CheckStep, Plan
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.strategies import NoStrategy, constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
@@ -206,6 +206,7 @@ def manifest(forms: Sequence[Form]) -> artifact.Manifest:
         outputs=tuple(_port(n, t.dims, t.dtype.name) for n, t in face.outputs),
         code=tuple(_code(form.device) for form in forms),
         symbols=tuple(artifact.Symbol(n, lo, hi) for n, lo, hi in face.symbols),
+        needs=tuple(dict.fromkeys(_needed(first.plan))),
         kernels=tuple(_kernel(first.module, name, face) for name in names),
         flops=_size(total.flops, face),
         bytes=_size(total.bytes, face),
@@ -213,6 +214,13 @@ def manifest(forms: Sequence[Form]) -> artifact.Manifest:
         arena_bound=max(f.arena.bound if f.arena is not None else 0 for f in forms),
         generator=f"tapeout {__version__}",
     )
+
+
+def _needed(plan: Plan) -> Iterator[artifact.Need]:
+    """What a run checks: first what is checked when inputs are bound."""
+    late = [(s.guard, s.late) for s in plan.walk() if isinstance(s, CheckStep)]
+    for guard, is_late in [*((g, False) for g in plan.guards), *late]:
+        yield artifact.Need(guard.text, guard.where, is_late)
 
 
 def _port(name: str, dims: Sequence[Expr], dtype: str) -> artifact.Port:

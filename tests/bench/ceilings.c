@@ -1,6 +1,9 @@
-/* The machine's own ceilings: f32 fused multiply-adds and streamed reads.
+/* The machine's own ceilings: f32 fused multiply-adds, sums of products of bytes, streamed reads.
  *
- *     ceilings THREADS    ->    {"fma_gflops": total, "read_gb_s": total}
+ *     ceilings THREADS    ->    {"fma_gflops": total, "read_gb_s": total,
+ *                                "dot_gops": total, "dot_with": "avx512vnni"}
+ *
+ * Without instructions for such sums, the last two are null.
  *
  * A round lasts from the first thread's begin to the last one's end. The best of many rounds counts,
  * which are short, so that some of them fall between what else the machine does. Compile for the
@@ -8,12 +11,19 @@
 
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
+#endif
 
 #if defined(__AVX512F__)
 enum { VECTOR_BYTES = 64, ACCUMULATORS = 24 };
@@ -25,14 +35,47 @@ enum { VECTOR_BYTES = 16, ACCUMULATORS = 12 };
 enum { LANES = VECTOR_BYTES / sizeof(float), ROUNDS = 30, THREADS_MAX = 256 };
 static const int64_t FMA_STEPS = 500000, STREAM_BYTES = (int64_t)256 << 20;
 
+#if defined(__aarch64__)
+#define IN_VECTOR(variable) "w"(variable)
+#else
+#define IN_VECTOR(variable) "v"(variable)
+#endif
+
 typedef float vector __attribute__((vector_size(VECTOR_BYTES)));
+
+/* dots sums += bytes . bytes: every 32-bit lane takes four products of bytes. */
+#if defined(__AVX512VNNI__)
+#define DOT_WITH "avx512vnni"
+typedef __m512i dots;
+static dots dot(dots sums, dots a, dots b) { return _mm512_dpbusd_epi32(sums, a, b); }
+#elif defined(__AVXVNNI__)
+#define DOT_WITH "avxvnni"
+typedef __m256i dots;
+static dots dot(dots sums, dots a, dots b) { return _mm256_dpbusd_avx_epi32(sums, a, b); }
+#elif defined(__AVX2__)
+#define DOT_WITH "avx2"
+typedef __m256i dots;
+static dots dot(dots sums, dots a, dots b)
+{
+    __m256i pairs = _mm256_maddubs_epi16(a, b);
+    return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+#define DOT_WITH "neon dotprod"
+typedef int32x4_t dots;
+static dots dot(dots sums, dots a, dots b)
+{
+    return vdotq_s32(sums, vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b));
+}
+#endif
 
 struct job {
     pthread_barrier_t *start;
     char *data;
+    cpu_set_t own;
     struct span {
         double begin, end;
-    } fma, read;
+    } fma, dot, read;
     float sink; /* keeps the work from being optimised away */
 };
 
@@ -63,7 +106,7 @@ static float multiply_add(float scale, float shift)
 #pragma GCC unroll 24
         for (int i = 0; i < ACCUMULATORS; i++) {
             a[i] = a[i] * x + y;
-            __asm__("" : "+v"(a[i])); /* stays in a register, one FMA per step */
+            __asm__("" : "+" IN_VECTOR(a[i])); /* stays in a register, one FMA per step */
         }
     }
     float sum = 0;
@@ -72,6 +115,37 @@ static float multiply_add(float scale, float shift)
         sum += a[i][0];
     return sum;
 }
+
+#ifdef DOT_WITH
+enum { DOT_OPS = 2 * sizeof(dots) }; /* a product and a sum for every byte */
+typedef int32_t numbers __attribute__((vector_size(sizeof(dots))));
+
+static float sum_products(int byte)
+{
+    dots a[ACCUMULATORS], x, y;
+    memset(&x, byte, sizeof x);
+    memset(&y, byte, sizeof y);
+#pragma GCC unroll 24
+    for (int i = 0; i < ACCUMULATORS; i++)
+        a[i] = x;
+    for (int64_t step = 0; step < FMA_STEPS; step++) {
+#pragma GCC unroll 24
+        for (int i = 0; i < ACCUMULATORS; i++) {
+            __asm__("" : "+" IN_VECTOR(x)); /* products of the same bytes must be made again */
+            a[i] = dot(a[i], x, y);
+            __asm__("" : "+" IN_VECTOR(a[i]));
+        }
+    }
+    int sum = 0;
+#pragma GCC unroll 24
+    for (int i = 0; i < ACCUMULATORS; i++)
+        sum += ((numbers)a[i])[0]; /* by memcpy, a[] would live in memory */
+    return (float)sum;
+}
+#else
+enum { DOT_OPS = 0 };
+static float sum_products(int byte) { return (float)byte; }
+#endif
 
 static float read_stream(const char *data)
 {
@@ -95,16 +169,37 @@ static float read_stream(const char *data)
 static void *work(void *argument)
 {
     struct job *job = argument;
+    /* Woken at a barrier on the other thread's CPU, it would wait there until that one has done. */
+    pthread_setaffinity_np(pthread_self(), sizeof job->own, &job->own);
     volatile float scale = 0.5f, shift = 1.0f;
+    volatile int byte = 1;
     pthread_barrier_wait(job->start);
     job->fma.begin = now();
     job->sink = multiply_add(scale, shift);
     job->fma.end = now();
     pthread_barrier_wait(job->start);
+    job->dot.begin = now();
+    job->sink += sum_products(byte);
+    job->dot.end = now();
+    pthread_barrier_wait(job->start);
     job->read.begin = now();
     job->sink += read_stream(job->data);
     job->read.end = now();
     return NULL;
+}
+
+/* Each job gets one of the CPUs that this process may use; more jobs than CPUs begin again. */
+static void share_cpus(struct job *jobs, int count)
+{
+    cpu_set_t all;
+    sched_getaffinity(0, sizeof all, &all);
+    for (int i = 0, cpu = -1; i < count; i++) {
+        do
+            cpu = (cpu + 1) % CPU_SETSIZE;
+        while (!CPU_ISSET(cpu, &all));
+        CPU_ZERO(&jobs[i].own);
+        CPU_SET(cpu, &jobs[i].own);
+    }
 }
 
 static struct span joined(struct span a, struct span b)
@@ -133,24 +228,33 @@ int main(int count, char **arguments)
         madvise(jobs[i].data, (size_t)STREAM_BYTES, MADV_HUGEPAGE);
         memset(jobs[i].data, 0, (size_t)STREAM_BYTES);
     }
-    double fma = 0, read = 0;
+    share_cpus(jobs, threads);
+    double fma = 0, dot = 0, read = 0;
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < threads; i++)
             pthread_create(&thread[i], NULL, work, &jobs[i]);
         for (int i = 0; i < threads; i++)
             pthread_join(thread[i], NULL);
-        double flop = 2.0 * LANES * ACCUMULATORS * (double)FMA_STEPS * threads;
+        double steps = ACCUMULATORS * (double)FMA_STEPS * threads;
         double bytes = (double)STREAM_BYTES * threads;
-        struct span computing = jobs[0].fma, reading = jobs[0].read;
+        struct span computing = jobs[0].fma, summing = jobs[0].dot, reading = jobs[0].read;
         for (int i = 1; i < threads; i++) {
             computing = joined(computing, jobs[i].fma);
+            summing = joined(summing, jobs[i].dot);
             reading = joined(reading, jobs[i].read);
         }
-        double gflops = flop / (computing.end - computing.begin) / 1e9;
+        double gflops = 2.0 * LANES * steps / (computing.end - computing.begin) / 1e9;
+        double gops = DOT_OPS * steps / (summing.end - summing.begin) / 1e9;
         double gb_s = bytes / (reading.end - reading.begin) / 1e9;
         fma = gflops > fma ? gflops : fma;
+        dot = gops > dot ? gops : dot;
         read = gb_s > read ? gb_s : read;
     }
-    printf("{\"fma_gflops\": %.1f, \"read_gb_s\": %.1f}\n", fma, read);
+    printf("{\"fma_gflops\": %.1f, \"read_gb_s\": %.1f, ", fma, read);
+#ifdef DOT_WITH
+    printf("\"dot_gops\": %.1f, \"dot_with\": \"" DOT_WITH "\"}\n", dot);
+#else
+    printf("\"dot_gops\": null, \"dot_with\": null}\n");
+#endif
     return 0;
 }

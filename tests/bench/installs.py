@@ -25,7 +25,7 @@ def with_tapeout() -> Path:
     contents = [
         f"{p.relative_to(ROOT)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files
     ]
-    ready = _ready("tapeout", [_pinned("numpy"), *contents])
+    ready = kept("tapeout", [_pinned("numpy"), *contents])
     if not ready.exists():
         with tempfile.TemporaryDirectory() as folder:
             _fill(ready, [_pinned("numpy"), str(_wheel(Path(folder)))])
@@ -35,7 +35,7 @@ def with_tapeout() -> Path:
 def with_package(name: str) -> Path:
     """Return the Python of an environment with ``name``, in the version at hand, and numpy."""
     packages = [_pinned("numpy"), _pinned(name)]
-    ready = _ready(name, packages)
+    ready = kept(name, packages)
     if not ready.exists():
         _fill(ready, packages)
     return ready / "bin" / "python"
@@ -49,8 +49,8 @@ def _is_source(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts
 
 
-def _ready(name: str, contents: list[str]) -> Path:
-    """Where the environment with these contents stands, or will."""
+def kept(name: str, contents: list[str]) -> Path:
+    """Where the folder with these contents stands, or will."""
     base = os.environ.get("TAPEOUT_CACHE")
     root = Path(base) if base else Path.home() / ".cache" / "tapeout"
     key = hashlib.sha256("\n".join([sys.version, *contents]).encode()).hexdigest()[:12]

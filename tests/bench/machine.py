@@ -17,6 +17,9 @@ class Ceilings:
     threads: int
     fma_gflops: float
     read_gb_s: float
+    dot_gops: float | None
+    """Products and sums of bytes, 1e9 a second; None without instructions for them."""
+    dot_with: str | None
 
 
 def cores() -> list[int]:
@@ -87,4 +90,6 @@ def best_of(first: Ceilings, second: Ceilings) -> Ceilings:
         first.threads,
         max(first.fma_gflops, second.fma_gflops),
         max(first.read_gb_s, second.read_gb_s),
+        None if first.dot_gops is None else max(first.dot_gops, second.dot_gops or 0),
+        first.dot_with,
     )

@@ -20,10 +20,10 @@ class Options:
     json: Path | None
 
 
-def parse(arguments: list[str], summary: str) -> Options:
+def parse(arguments: list[str], summary: str, models: tuple[str, ...] = SIX) -> Options:
     """Read the command line; ours is measured first unless ``--peers-only`` leaves it out."""
     parser = argparse.ArgumentParser(description=summary)
-    parser.add_argument("--models", type=_names, default=SIX, help="comma-separated names")
+    parser.add_argument("--models", type=_names, default=models, help="comma-separated names")
     parser.add_argument("--threads", type=_numbers, default=(1, 2), help="comma-separated counts")
     parser.add_argument("--against", type=_names, default=NAMES[1:], help="engines to compare")
     parser.add_argument("--peers-only", action="store_true", help="leave this project out")

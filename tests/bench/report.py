@@ -3,6 +3,7 @@
 import datetime
 import importlib.metadata
 import json
+import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -45,6 +46,8 @@ class Report:
         self.ceilings = {n: best_of(self.ceilings[n], again[n]) for n in again}
         for n, top in self.ceilings.items():
             speeds = f"{top.fma_gflops:.1f} GFLOP/s f32 FMA, {top.read_gb_s:.1f} GB/s read"
+            if top.dot_gops is not None:
+                speeds += f", {top.dot_gops:.1f} GOP/s of bytes ({top.dot_with})"
             console().print(f"ceilings with {n} threads: {speeds}")
         if max(self.busy) > BUSY_SHARE:
             share = f"{max(self.busy):.0%}"
@@ -74,6 +77,13 @@ class Report:
             "failures": failures,
             **self.parts,
         }
+
+
+def results_file(suffix: str = "") -> Path:
+    """Return where results go when no file is named: ``results/DATE-CPU.json``."""
+    machine = re.sub(r"[^a-z0-9]+", "-", cpu_model().lower()).strip("-")
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return Path(__file__).parent / "results" / f"{day}-{machine}{suffix}.json"
 
 
 def _version(package: str) -> str | None:

@@ -6,18 +6,14 @@
 Without ``--json`` the results go to ``tests/bench/results/DATE-CPU.json``.
 """
 
-import datetime
-import re
 import sys
-from pathlib import Path
 
 import calls
 import cold_start
 import footprint
 import latency
-from machine import cpu_model
 from options import parse
-from report import Report, console
+from report import Report, console, results_file
 from workshop import Workshop
 from zoo_models import models
 
@@ -42,13 +38,7 @@ def main(arguments: list[str]) -> int:
         parts = {"latency": by_model, "calls": by_call, "cold_start": starts, "footprint": sizes}
         for part, rows in parts.items():
             report.add(part, rows)
-        return report.finish(options.json or _results_file(), shop.failures)
-
-
-def _results_file() -> Path:
-    machine = re.sub(r"[^a-z0-9]+", "-", cpu_model().lower()).strip("-")
-    day = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return Path(__file__).parent / "results" / f"{day}-{machine}.json"
+        return report.finish(options.json or results_file(), shop.failures)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.models
 
-QUICK = (
+OURS_QUICK = (
     *("--models", "mlp", "--threads", "1", "--rounds", "3", "--seconds", "1"),
-    *("--peers-only", "--against", "onnxruntime"),
+    *("--against", "onnxruntime"),
 )
+QUICK = (*OURS_QUICK, "--peers-only")
 
 
 def _bench(script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -45,6 +46,47 @@ def test_latency_measures_every_engine_under_measured_ceilings(tmp_path: Path) -
     # A model's products cannot be faster than the machine's fused multiply-adds.
     fastest = min(timing["lowest"] for timing in row["timings"].values())
     assert row["flop"] / fastest / 1e9 < ceilings["fma_gflops"]
+
+
+def test_int8_is_measured_beside_f32_and_against_the_faster_form_of_the_peers(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "results.json"
+    result = _bench("quant.py", *OURS_QUICK, "--json", str(file))
+    assert result.returncode == 0, result.stderr
+    row = json.loads(file.read_text())["quant"][0]
+    peers = ("onnxruntime per tensor", "onnxruntime per channel")
+    timings, errors = row["timings"], row["errors"]
+    assert row["format"] == "int8-dynamic"
+    assert set(timings) == {"tapeout f32", "tapeout int8-dynamic", *peers}
+    assert all(timing["cpu_lowest"] > 0 for timing in timings.values())
+    faster = min(peers, key=lambda name: timings[name]["median"])
+    ratio = timings["tapeout int8-dynamic"]["median"] / timings[faster]["median"]
+    assert f"mlp int8-dynamic, 1 thread: {ratio:.2f} of {faster}'s time" in result.stdout
+    # Bytes were computed with, and they stand for about the same numbers.
+    assert errors.pop("tapeout f32") < 1e-5
+    assert all(1e-4 < error < 0.1 for error in errors.values())
+
+
+def test_a_format_that_is_refused_is_told_and_nothing_failed(tmp_path: Path) -> None:
+    (tmp_path / "refusing.py").write_text(
+        "import sys, quant\n"
+        "quant.FORMATS = {'mlp': ('w4g32',)}\n"
+        "quant.PEERS = {'w4g32': lambda model, engines: {}}\n"
+        "sys.exit(quant.main(sys.argv[1:]))\n"
+    )
+    file = tmp_path / "results.json"
+    result = subprocess.run(
+        [sys.executable, str(tmp_path / "refusing.py"), *OURS_QUICK, "--json", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(HERE)},
+    )
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(file.read_text())["quant"]
+    assert set(row["timings"]) == {"tapeout f32"}
+    assert row["refusals"]["tapeout w4g32"] in result.stdout
 
 
 def test_calls_are_measured_plain_and_bound(tmp_path: Path) -> None:

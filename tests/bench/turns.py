@@ -5,6 +5,7 @@ worker is stopped (SIGSTOP) whenever it is not its turn.
 """
 
 import json
+import math
 import os
 import signal
 import statistics
@@ -21,7 +22,14 @@ REST_SECONDS = 0.05
 
 
 class EngineFailure(Exception):
-    """An engine could not do what was asked; carries the worker's own traceback."""
+    """An engine could not do what was asked; carries the worker's own traceback.
+
+    ``refusal`` is what it said when it does not compile such a model or format.
+    """
+
+    def __init__(self, text: str, refusal: str | None = None) -> None:
+        super().__init__(text)
+        self.refusal = refusal
 
 
 class Remote:
@@ -55,7 +63,7 @@ class Remote:
         self.process.send_signal(signal.SIGSTOP)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise EngineFailure(f"{self.engine}: {answer['error']}")
+            raise EngineFailure(f"{self.engine}: {answer['error']}", answer["refusal"])
         return answer
 
     def __enter__(self) -> Self:
@@ -73,16 +81,19 @@ class Remote:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per call: the median over turns, and how far turns lay apart."""
+    """Seconds per call: the median over turns, how far turns lay apart, and the least CPU time."""
 
     median: float
     lowest: float
     highest: float
     turns: int
+    cpu_lowest: float
+    """Of all threads of the process together, while they spin too."""
 
     @staticmethod
-    def of(turns: list[float]) -> "Timing":
-        return Timing(statistics.median(turns), min(turns), max(turns), len(turns))
+    def of(turns: list[float], cpu_lowest: float) -> "Timing":
+        median = statistics.median(turns)
+        return Timing(median, min(turns), max(turns), len(turns), cpu_lowest)
 
 
 def take_turns(
@@ -94,12 +105,14 @@ def take_turns(
     least one timed call after one that is not.
     """
     taken: dict[str, list[float]] = {name: [] for name in remotes}
+    cpu = dict.fromkeys(remotes, math.inf)
     end = time.monotonic() + seconds
     for done in range(rounds):
         if done >= 3 and time.monotonic() > end:
             break
         for name, remote in remotes.items():
             time.sleep(REST_SECONDS)
-            samples: list[float] = remote.ask("measure", seconds=turn_seconds)["samples"]
-            taken[name].append(statistics.median(samples))
-    return {name: Timing.of(turns) for name, turns in taken.items()}
+            answer: dict[str, list[float]] = remote.ask("measure", seconds=turn_seconds)
+            taken[name].append(statistics.median(answer["samples"]))
+            cpu[name] = min(cpu[name], *answer["cpu_samples"])
+    return {name: Timing.of(turns, cpu[name]) for name, turns in taken.items()}

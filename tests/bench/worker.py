@@ -1,12 +1,14 @@
 """The long-lived process of one engine: obeys lines of JSON on stdin, answers lines on stdout.
 
-    {"do": "prepare", "model", "dims", "output"}  ->  {"path", "seconds"}
+    {"do": "prepare", "model", "dims", "output", "calibration"}  ->  {"path", "seconds"}
     {"do": "load", "path", "inputs", "threads", "bound"}  ->  {"version", "seconds"}
     {"do": "outputs", "file"}    ->  {}           writes every output to an npz file
-    {"do": "measure", "seconds"} ->  {"samples"}  seconds per call, after one call to warm up
+    {"do": "measure", "seconds"} ->  {"samples", "cpu_samples"}  seconds per call, after one call
+                                    to warm up: of the clock, and of all CPUs
     {"do": "memory"}             ->  {"baseline_bytes", "peak_bytes", "io_bytes", "working_bytes"}
 
-A failure is answered with {"error": text}.
+A failure is answered with {"error": text, "refusal": text or null}; it is a refusal when the engine
+says that it does not compile this.
 """
 
 import json
@@ -16,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,9 +36,12 @@ class Worker:
         self.engine = engine(name)
         self.call: Callable[[], object] | None = None
 
-    def prepare(self, model: str, dims: dict[str, tuple[int, int]], output: str) -> dict[str, Any]:
+    def prepare(
+        self, model: str, dims: dict[str, tuple[int, int]], output: str, calibration: str | None
+    ) -> dict[str, Any]:
+        samples = Path(calibration) if calibration else None
         start = time.perf_counter()
-        path = self.engine.prepare(Path(model), dims, Path(output))
+        path = self.engine.prepare(Path(model), dims, Path(output), samples)
         return {"path": str(path), "seconds": time.perf_counter() - start}
 
     def load(self, path: str, inputs: str, threads: int, bound: bool) -> dict[str, Any]:
@@ -55,7 +60,8 @@ class Worker:
 
     def measure(self, seconds: float) -> dict[str, Any]:
         assert self.call is not None, "load comes before measure"
-        return {"samples": samples(self.call, seconds)}
+        taken = samples(self.call, seconds)
+        return {"samples": [t.clock for t in taken], "cpu_samples": [t.cpu for t in taken]}
 
     def memory(self) -> dict[str, Any]:
         io = [*self.inputs.values(), *self.session.run(self.inputs).values()]
@@ -67,28 +73,43 @@ class Worker:
         }
 
 
-def samples(call: Callable[[], object], seconds: float) -> list[float]:
-    """Call for about ``seconds`` after one call to warm up; return seconds per call."""
+class Sample(NamedTuple):
+    """Seconds per call: of the clock, and of all CPUs together."""
+
+    clock: float
+    cpu: float
+
+
+def samples(call: Callable[[], object], seconds: float) -> list[Sample]:
+    """Call for about ``seconds`` after one call to warm up."""
     one = _timed(call, 1)
-    repeats = max(1, round(SHORTEST_SAMPLE_SECONDS / one))
-    taken: list[float] = []
+    repeats = max(1, round(SHORTEST_SAMPLE_SECONDS / one.clock))
+    taken: list[Sample] = []
     end = time.perf_counter() + seconds
     while not taken or time.perf_counter() < end:
         taken.append(_timed(call, repeats))
     return taken
 
 
-def _timed(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+def _timed(call: Callable[[], object], repeats: int) -> Sample:
+    cpu, start = time.process_time(), time.perf_counter()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    clock = (time.perf_counter() - start) / repeats
+    return Sample(clock, (time.process_time() - cpu) / repeats)
 
 
 def _peak_bytes() -> int:
     """Return this program's highest resident size (``ru_maxrss`` would count its parent's)."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def _refusal(problem: Exception) -> str | None:
+    """The first line of a refusal of ours; our package may not even be imported here."""
+    compiler = sys.modules.get("tapeout.ir.errors")
+    refused = compiler is not None and isinstance(problem, compiler.CompileError)
+    return str(problem).splitlines()[0] if refused else None
 
 
 def main(name: str, cpus: str) -> None:
@@ -102,8 +123,8 @@ def main(name: str, cpus: str) -> None:
         try:
             worker = worker or Worker(name)
             answer = getattr(worker, request.pop("do"))(**request)
-        except Exception:  # the other side reports it with the engine's name
-            answer = {"error": traceback.format_exc()}
+        except Exception as problem:  # the other side reports it with the engine's name
+            answer = {"error": traceback.format_exc(), "refusal": _refusal(problem)}
         print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -28,6 +28,7 @@ class Workshop:
     threads: tuple[int, ...]
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="bench-")))
     failures: list[str] = field(default_factory=list[str])
+    refusals: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     _prepared: dict[tuple[str, str], Prepared | None] = field(
         default_factory=dict[tuple[str, str], "Prepared | None"]
     )
@@ -57,18 +58,23 @@ class Workshop:
         return remote
 
     def _prepare(self, engine: str, model: Model) -> Prepared | None:
-        output = str(self.folder / model.name)
+        output = str(self.folder / f"{model.name}-{engine.replace(':', '-')}")
         with Remote(engine, cores()) as remote:
             try:
                 arguments = {"model": str(model.path), "dims": model.dims, "output": output}
-                answer = remote.ask("prepare", **arguments)
+                samples = str(model.calibration) if model.calibration else None
+                answer = remote.ask("prepare", **arguments, calibration=samples)
             except EngineFailure as failure:
                 self._note(engine, model, failure)
                 return None
         return Prepared(Path(answer["path"]), answer["seconds"])
 
     def _note(self, engine: str, model: Model, failure: EngineFailure) -> None:
-        self.failures.append(f"{engine} on {model.name}: {failure}")
+        # Whoever asks for a format may be told that there is none; f32 has to work.
+        if failure.refusal is not None and ":" in engine:
+            self.refusals[engine, model.name] = failure.refusal
+        else:
+            self.failures.append(f"{engine} on {model.name}: {failure}")
 
     def __enter__(self) -> Self:
         return self

@@ -19,6 +19,8 @@ class Model:
     folder: Path
     flop: int | None
     dims: dict[str, tuple[int, int]]
+    calibration: Path | None = None
+    """A folder of sample inputs, for static formats."""
 
     @property
     def path(self) -> Path:

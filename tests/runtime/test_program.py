@@ -158,7 +158,7 @@ class TestInputs:
     def test_symbols_must_be_in_range(self, scale: Program) -> None:
         error = refusal(scale.run, pair(2, 0))
         assert error.code == "E0513"
-        assert dict(error.facts)["expected"] == f"S in 1..{1 << 50}"
+        assert dict(error.facts)["expected"] == f"S is 1 to {1 << 50}"
 
     def test_equal_symbols_must_be_equal(self, scale: Program) -> None:
         error = refusal(scale.run, {"a": pair(2, 3)["a"], "b": pair(2, 4)["b"]})

@@ -12,11 +12,14 @@ BREAKS = {"==": "!=", ">=": "<"}
 """By the relation that must hold: the C operator that says that it does not."""
 
 
-def check_lines(each: Guard, late: bool, names: Mapping[str, str]) -> list[str]:
+def check_lines(
+    each: Guard, late: bool, names: Mapping[str, str], places: Mapping[str, str]
+) -> list[str]:
     """Statements that return an error unless a guard holds.
 
     ``late``: data decides a size in it, so a value is at fault and not a shape. ``names`` maps
-    symbols to C text. Sizes that overflow are refused too, as too large.
+    symbols to C text, ``places`` to where a caller finds them. Sizes that overflow are refused
+    too, as too large.
     """
     lines = [
         "{",
@@ -28,7 +31,11 @@ def check_lines(each: Guard, late: bool, names: Mapping[str, str]) -> list[str]:
             "  if (left == INT64_MAX || right == INT64_MAX)",
             "    return too_large(s);",
         ]
-    lines += [f"  if (left {BREAKS[each.relation]} right)", *_refusal(each, late, names), "}"]
+    lines += [
+        f"  if (left {BREAKS[each.relation]} right)",
+        *_refusal(each, late, names, places),
+        "}",
+    ]
     return lines
 
 
@@ -37,10 +44,17 @@ def counts(each: Guard) -> bool:
     return any(e.constant is None and as_symbol(e) is None for e in (each.left, each.right))
 
 
-def _refusal(each: Guard, late: bool, names: Mapping[str, str]) -> list[str]:
+def _refusal(
+    each: Guard, late: bool, names: Mapping[str, str], places: Mapping[str, str]
+) -> list[str]:
     code, whose = ("RT_E_VALUE", "values") if late else ("RT_E_CONSTRAINT", "sizes")
-    rows = ["needed: %.200s", "by: %s", f"got: {', '.join(['%.60s = %lld'] * len(each.symbols))}"]
-    values = [f"{c_string(s.name)}, (long long){names[s.name]}" for s in each.symbols]
+    got = ", ".join(["%.60s = %lld%s"] * len(each.symbols))
+    rows = ["needed: %.200s", "by: %s", f"got: {got}"]
+    where = {s: f" ({places.get(s.name, 'decided by data')})" for s in each.symbols}
+    values = [
+        f"{c_string(s.name)}, (long long){names[s.name]}, {c_string(where[s])}"
+        for s in each.symbols
+    ]
     arguments = [c_string(each.text), c_string(each.where), *values]
     if each.fix:
         rows.append("fix: %.300s")

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tapeout.ir.errors import CompileError
+from tapeout.ir.errors import CompileError, printable
 from tapeout.ir.expr import Expr, Symbol, as_symbol, bounds
 from tapeout.ir.ops.structure import EntryOp
 from tapeout.ir.types import Spec, spec, specs
 from tapeout.passes.memory.late import late_symbols
 
 NO_UPPER = 2**62
+SHOWN_CHARACTERS = 40
+"""Of a name in a message that may hold several."""
 
 Port = tuple[str, Spec]
 
@@ -62,6 +64,17 @@ class Interface:
         return table | {s.name: first + i for i, s in enumerate(self.late)}
 
     @property
+    def places(self) -> dict[str, str]:
+        """Where a caller finds the size that a symbol stands for: ``axis 0 of input 'x'``."""
+        found: dict[str, str] = {}
+        shown = [(name, axis, dim) for name, t in self.inputs for axis, dim in enumerate(t.dims)]
+        # An axis that is the symbol itself tells more than one that is computed from it.
+        for name, axis, dim in sorted(shown, key=lambda each: as_symbol(each[2]) is None):
+            for symbol in dim.symbols():
+                found.setdefault(symbol.name, f"axis {axis} of input '{_short(name)}'")
+        return found
+
+    @property
     def late_dims(self) -> int:
         """The number of slots that only the run fills."""
         return len(self.late) + len(self.late_derived)
@@ -100,6 +113,12 @@ def interface_of(entry: EntryOp) -> Interface:
         late,
         tuple(d for d in open_sizes if d.symbols() & set(late)),
     )
+
+
+def _short(name: str) -> str:
+    """A name from a model for a line of a message."""
+    text = printable(name)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
 def _is_mixed(dim: Expr) -> bool:

@@ -161,7 +161,8 @@ def _derive(face: Interface, guards: Sequence[Guard]) -> list[str]:
         for name, low, high in face.symbols[len(face.symbols) - len(face.solved) :]
         for line in _range(dim_name(name), low, high, name)
     ]
-    held = ["  " + line for g in guards for line in check_lines(g, False, _names(face))]
+    names, places = _names(face), face.places
+    held = ["  " + line for g in guards for line in check_lines(g, False, names, places)]
     first = len(face.bound) + len(face.solved)
     sizes: list[str] = []
     for i, size in enumerate(face.derived):

@@ -83,7 +83,7 @@ class StepPrinter:
                     for i, e in enumerate(step.values)
                 ]
             case CheckStep():
-                return check_lines(step.guard, step.late, self.names)
+                return check_lines(step.guard, step.late, self.names, self.face.places)
             case IfStep():
                 return [
                     f"if ({self.first('uint8_t', step.condition)}) {{",

@@ -32,8 +32,17 @@ class Engine(Protocol):
         """Return the version of the package that is measured."""
         ...
 
-    def prepare(self, model: Path, dims: Mapping[str, tuple[int, int]], output: Path) -> Path:
-        """Do what is done once, ahead of time; return what ``load`` takes."""
+    def prepare(
+        self,
+        model: Path,
+        dims: Mapping[str, tuple[int, int]],
+        output: Path,
+        calibration: Path | None,
+    ) -> Path:
+        """Do what is done once, ahead of time; return what ``load`` takes.
+
+        ``calibration`` is a folder of sample inputs, for formats that need some.
+        """
         ...
 
     def load(self, prepared: Path, threads: int) -> Session:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from .base import Arrays, Session
+from .base import Arrays, Engine, Session
 
 
 class _Session:
@@ -49,11 +49,20 @@ class _OnnxRuntime:
     def version(self) -> str:
         return onnxruntime.__version__
 
-    def prepare(self, model: Path, dims: Mapping[str, tuple[int, int]], output: Path) -> Path:
+    def prepare(
+        self,
+        model: Path,
+        dims: Mapping[str, tuple[int, int]],
+        output: Path,
+        calibration: Path | None,
+    ) -> Path:
         return model
 
     def load(self, prepared: Path, threads: int) -> Session:
         return _Session(prepared, threads)
 
 
-ENGINE = _OnnxRuntime()
+def engine(format: str) -> Engine:
+    """ONNX Runtime computes in the formats that the model is written in."""
+    assert format == "f32", f"ONNX Runtime takes no format, and {format} is one"
+    return _OnnxRuntime()

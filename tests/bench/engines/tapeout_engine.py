@@ -7,7 +7,7 @@ import numpy as np
 
 import tapeout
 
-from .base import Arrays, Session
+from .base import Arrays, Engine, Session
 
 
 class _Session:
@@ -25,16 +25,34 @@ class _Session:
 
 
 class _Tapeout:
+    def __init__(self, format: str) -> None:
+        self.quantize = None if format == "f32" else format
+
     def version(self) -> str:
         return tapeout.__version__
 
-    def prepare(self, model: Path, dims: Mapping[str, tuple[int, int]], output: Path) -> Path:
+    def prepare(
+        self,
+        model: Path,
+        dims: Mapping[str, tuple[int, int]],
+        output: Path,
+        calibration: Path | None,
+    ) -> Path:
         artifact = output.with_suffix(".tapeout")
-        tapeout.compile(model, target="cpu", dims=dict(dims), output=artifact)
+        tapeout.compile(
+            model,
+            target="cpu",
+            dims=dict(dims),
+            output=artifact,
+            quantize=self.quantize,
+            calibrate=calibration if self.quantize else None,
+        )
         return artifact
 
     def load(self, prepared: Path, threads: int) -> Session:
         return _Session(prepared, threads)
 
 
-ENGINE = _Tapeout()
+def engine(format: str) -> Engine:
+    """``f32``, or whatever ``--quantize`` takes."""
+    return _Tapeout(format)

@@ -1,6 +1,7 @@
 """Sizes that a caller got wrong: refused before a kernel runs, as the evaluator refuses them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tapeout.runtime import artifact
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import Program, load
 from tapeout.targets.cpu import target
+from tapeout.targets.cpu.emit.interface import interface_of
 
 
 def ones(*dims: int) -> Any:
@@ -79,12 +81,13 @@ def test_a_broken_guard_is_told(
 def test_a_size_of_one_is_not_repeated(compiled: Callable[..., Any]):
     both = compiled("g (float[N] x, float[M] y) => (float[K] z) { z = Add(x, y) }")
     both.agree(x=ones(3), y=ones(3))
+    assert [tuple(n) for n in both.program.manifest.needs] == [("M == N", "add", False)]
     with pytest.raises(RunError) as refused:
         both.run(x=ones(1), y=ones(5))
     text = str(refused.value)
     assert "E0514" in text
     assert "M == N" in text
-    assert "M = 5, N = 1" in text
+    assert "M = 5 (axis 0 of input 'y'), N = 1 (axis 0 of input 'x')" in text
     assert "--dim M=1 or --dim N=1" in text
     fixed = compiled("g (float[N] x, float[M] y) => (float[K] z) { z = Add(x, y) }", dims={"N": 1})
     fixed.agree(x=ones(1), y=ones(5))
@@ -96,10 +99,30 @@ def test_sizes_that_data_decides_are_checked_where_they_are_relied_on(compiled: 
         "{ a = NonZero(x) b = NonZero(y) z = Add(a, b) }"
     )
     both.agree(x=ones(3), y=[1.0, 0.0, 2.0, 5.0])
-    with pytest.raises(RunError, match="E0517"):
+    assert [tuple(n) for n in both.program.manifest.needs] == [("n0 == n1", "add", True)]
+    with pytest.raises(RunError, match="E0517") as refused:
         both.run(x=ones(3), y=ones(4))
+    assert "n0 = 3 (decided by data)" in str(refused.value)
     with pytest.raises(CompileError, match="E0208"):
         evaluate(both.module, both.arrays({"x": ones(3), "y": ones(4)}))
+
+
+def test_a_size_outside_its_range_is_told_with_input_and_axis(compiled: Callable[..., Any]):
+    text = "g (float[2, N] x) => (float[2, N] z) { z = Neg(x) }"
+    for dims, told in (({}, "N is 1 or more"), ({"N": (2, 8)}, "N is 2 to 8")):
+        with pytest.raises(RunError, match="E0513") as refused:
+            compiled(text, dims=dims).run(x=ones(2, 0))
+        for words in ("input 'x'", "axis:     1", told, "got:      0"):
+            assert words in str(refused.value)
+
+
+def test_names_in_a_refusal_are_short_and_printable(compiled: Callable[..., Any]):
+    both = compiled("g (float[N] x, float[M] y) => (float[K] z) { z = Add(x, y) }")
+    face = interface_of(next(both.module.entries()))
+    spec = Spec((symbol("N", 1),), f32)
+    named = replace(face, inputs=(("line\n  fix: none" + "x" * 99, spec),))
+    assert named.places["N"].startswith("axis 0 of input 'line\\n  fix: nonexxx")
+    assert len(named.places["N"]) < 70
 
 
 def test_a_branch_that_is_not_taken_needs_nothing(compiled: Callable[..., Any]):
