@@ -14,6 +14,7 @@ from tapeout.passes.manager import Pass
 from tapeout.passes.quantize.integer_products import IntegerProducts
 from tapeout.passes.quantize.plain import PlainNumbers
 from tapeout.passes.quantize.quantize_layers import QuantizeLayers
+from tapeout.passes.quantize.requantize import Requantize
 from tapeout.passes.simplify.activations import RecomposeActivations
 from tapeout.passes.simplify.affine import FoldAffine
 from tapeout.passes.simplify.attention import RecomposeAttention
@@ -43,6 +44,8 @@ QUANTIZE: tuple[Pass, ...] = (
     IntegerProducts(),
     PlainNumbers(),
     Fold(),
+    Requantize(),
+    FoldAffine(),
     Canonicalise(),
     CommonSubexpressions(),
     DropDead(),

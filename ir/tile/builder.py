@@ -119,6 +119,12 @@ class TileBuilder:
         """Store a tile."""
         self._block.add_op(ops.StoreOp(value, buffer, [as_expr(i) for i in index], bounds, indices))
 
+    def multiply_add(self, x: SSAValue, y: SSAValue, total: SSAValue) -> SSAValue:
+        """``x * y + total``: rounded once for floats, where the target can."""
+        if ops.tile_of(total).dtype.is_float:
+            return self.map("fma", x, y, total)
+        return self.map("add", total, self.map("mul", x, y))
+
     def full(self, value: float, shape: Sequence[int], dtype: DType) -> SSAValue:
         """A constant tile."""
         return self.insert(ops.FullOp(value, shape, dtype))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from xdsl.ir import Block, Operation, SSAValue
 
+from tapeout.ir.numeric import is_byte
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
@@ -112,6 +113,8 @@ class _Former:
             return False
         if isinstance(op, GatherOp) and any(u is op.x.owner for u in before.ops):
             return False  # the table of a look-up lies in memory
+        if before.root is not None and decodes_what_is_stored(op):
+            return False
         if before.root is not None and isinstance(op, MOVES):
             return self.is_last_move(before, op)
         if before.root is not None:
@@ -202,6 +205,11 @@ class _Former:
 def is_stored(op: Operation) -> bool:
     """Whether indices have to lie in memory, since a step of the program reads them."""
     return isinstance(op, IotaOp) and any(isinstance(u.operation, STEPS) for u in op.y.uses)
+
+
+def decodes_what_is_stored(op: Operation) -> bool:
+    """Whether bytes that others read too become wide again: who needs that reads the bytes."""
+    return isinstance(op, ConvertOp) and is_byte(spec(op.x).dtype) and not op.x.has_one_use()
 
 
 def external_operands(group: Group) -> list[SSAValue]:

@@ -23,10 +23,12 @@ from tapeout.ir.expr import ZERO, as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp
+from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.ops.reduce import ReduceOp
-from tapeout.ir.ops.views import PadOp
+from tapeout.ir.ops.views import ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.types import spec
 from tapeout.passes.manager import Pass
+from tapeout.passes.match import made_by
 from tapeout.passes.quantize.codes import (
     Activation,
     Term,
@@ -40,6 +42,7 @@ from tapeout.passes.quantize.codes import (
 from tapeout.passes.rewrite import Edit, Pattern, Replacement, drive
 
 Array = np.ndarray[Any, Any]
+ViewOp = ReshapeOp | TransposeOp | SliceOp | ExpandOp
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,25 @@ class IntegerProducts(Pass):
 
     def apply(self, module: Module) -> None:
         """Rewrite every product and convolution of quantised activations and constant codes."""
-        drive(module, [IntegerMatmul(), IntegerConv()])
+        drive(module, [ViewOfCodes(), IntegerMatmul(), IntegerConv()])
+
+
+class ViewOfCodes(Pattern[ViewOp]):
+    """``view(dequantize(x)) = dequantize(view(x))`` where one scale stands for the tensor."""
+
+    root = ViewOp
+
+    def _rewrite(self, op: ViewOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, DequantizeOp)
+        if inner is None or edit.array(inner.x) is not None:
+            return None
+        parts = [p for p in (inner.scale, inner.zero) if p is not None]
+        if any(spec(p).size != 1 for p in parts):
+            return None
+        alone = [edit.add(ReshapeOp, p, shape=()) if spec(p).rank else p for p in parts]
+        codes = edit.add(type(op), inner.x, **op.attrs())
+        zero = alone[1] if inner.zero is not None else None
+        return edit.add(DequantizeOp, codes, alone[0], zero, to=inner.to.data)
 
 
 class IntegerMatmul(Pattern[MatmulOp]):
@@ -103,12 +124,7 @@ class IntegerConv(Pattern[ConvOp]):
         total = _less(total, times(one, _beside_channels(op, sums), edit), edit)
         scale = None if b.scale is None else _beside_channels(op, b.scale)
         total = _scaled(total, a, scale, edit)
-        if op.bias is None:
-            return total
-        bias = edit.array(op.bias)
-        if bias is None:
-            return None
-        return edit.map("add", total, edit.constant(_beside_channels(op, bias)))
+        return total if op.bias is None else edit.map("add", total, _bias(op, op.bias, edit))
 
 
 def _less(total: SSAValue, term: Term, edit: Edit) -> SSAValue:
@@ -147,6 +163,12 @@ def _padded(op: ConvOp, a: Activation, edit: Edit) -> SSAValue:
     assert not isinstance(a.zero, SSAValue), "padding is a literal"
     point = edit.constant(a.zero.astype(spec(a.codes).dtype.numpy))
     return edit.add(PadOp, a.codes, point, low=tuple(low), high=tuple(high), mode="constant")
+
+
+def _bias(op: ConvOp, bias: SSAValue, edit: Edit) -> SSAValue:
+    """The bias so that it broadcasts with the result; a quantised one is folded later."""
+    ones = () if op.channels_last.data else (1,) * (spec(op.x).rank - 2)
+    return edit.add(ReshapeOp, bias, shape=(*spec(bias).dims, *map(as_expr, ones)))
 
 
 def _beside_channels(op: ConvOp, values: Array) -> Array:

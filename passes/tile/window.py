@@ -194,7 +194,7 @@ class _Window:
                 place = place * count + t
             w = self.b.load(self.pull.buffers[root.w], [place, at[-1]], (1, shape[1]), bounds)
             x, w = self.b.convert(x, self.dtype), self.b.convert(w, self.dtype)
-            return self.b.map("fma", x, w, total)
+            return self.b.multiply_add(x, w, total)
         fill = identity("max" if self.fn == "max" else "sum", self.dtype.numpy)
         x = self.b.load(self.pull.buffers[root.x], index, shape, inside, fill)
         return self.b.map(

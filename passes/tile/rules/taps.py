@@ -18,7 +18,7 @@ from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.conv_transpose import ConvTransposeOp
 from tapeout.ir.ops.pool import MaxPoolIndicesOp, PoolOp
 from tapeout.ir.ops.reduce import identity
-from tapeout.ir.tile.ops import index_operand, tile_of
+from tapeout.ir.tile.ops import index_operand
 from tapeout.ir.types import spec
 from tapeout.passes.tile.places import Index, Pairs, Shape, accumulator, number
 from tapeout.passes.tile.rules.search import better
@@ -66,7 +66,7 @@ def matmul(pull: Pull, op: MatmulOp, index: Index, shape: Shape, bounds: Pairs) 
         last = (column, k) if op.transpose_b.data else (k, column)
         x = b.convert(pull.at(op.a, of(op.a, row, k), shape, bounds), dtype)
         w = b.convert(pull.at(op.b, of(op.b, *last), shape, bounds), dtype)
-        return [_fma(pull, x, w, carried[0])]
+        return [pull.builder.multiply_add(x, w, carried[0])]
 
     total = nest(pull, [spec(op.a).dims[-1]], [b.full(0, shape, dtype)], step)
     return b.convert(total[0], spec(op.y).dtype)
@@ -91,7 +91,7 @@ def conv(pull: Pull, op: ConvOp, index: Index, shape: Shape, bounds: Pairs) -> S
         inside = _rims(spatial, x[1:-1] if last else x[2:], op.pads.data)
         value = b.convert(pull.within(op.x, here, shape, bounds, inside), dtype)
         w = b.convert(pull.at(op.w, (out, c, *tap), shape, bounds), dtype)
-        return [_fma(pull, value, w, carried[0])]
+        return [pull.builder.multiply_add(value, w, carried[0])]
 
     total = nest(pull, [channels, *kernel], [b.full(0, shape, dtype)], step)[0]
     return _biased(pull, op.bias, total, out, shape, bounds, op.y)
@@ -121,7 +121,7 @@ def conv_transpose(
         source = group * channels + c
         value = pull.within(op.x, (index[0], source, *spatial), shape, bounds, inside)
         w = pull.at(op.w, (source, out - group * per_group, *tap), shape, bounds)
-        return [_fma(pull, b.convert(value, dtype), b.convert(w, dtype), carried[0])]
+        return [pull.builder.multiply_add(b.convert(value, dtype), b.convert(w, dtype), carried[0])]
 
     total = nest(pull, [channels, *kernel], [b.full(0, shape, dtype)], step)[0]
     return _biased(pull, op.bias, total, out, shape, bounds, op.y)
@@ -141,13 +141,6 @@ def _biased(
         tile = b.convert(pull.at(bias, (out,), shape, bounds), dtype)
         total = b.map("add", total, tile)
     return b.convert(total, spec(y).dtype)
-
-
-def _fma(pull: Pull, x: SSAValue, w: SSAValue, total: SSAValue) -> SSAValue:
-    b = pull.builder
-    if tile_of(total).dtype.is_float:
-        return b.map("fma", x, w, total)
-    return b.map("add", total, b.map("mul", x, w))
 
 
 def pool(pull: Pull, op: PoolOp, index: Index, shape: Shape, bounds: Pairs) -> SSAValue:
