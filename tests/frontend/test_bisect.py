@@ -354,3 +354,52 @@ def test_inputs_that_the_model_cannot_run_on_are_refused(run: Run, tmp_path: Pat
     assert done.exit_code == 2
     assert "error[E0113]" in done.stderr
     assert "--input" in done.stderr
+
+
+def test_a_model_that_amplifies_does_not_make_a_pass_wrong(
+    found: Bisect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The sine of a large number has no digits of its own: the last of its argument decides.
+    large = [
+        *nodes()[:2],
+        helper.make_node("Constant", [], ["many"], value_float=1e5),
+        helper.make_node("Mul", ["t", "many"], ["u"]),
+        helper.make_node("Sin", ["u"], ["y"]),
+    ]
+    path = save(tmp_path / "sine.onnx", large, ["y"], 4)
+    monkeypatch.setattr(RecomposeNorms, "apply", scale_weight("up", 1 + 1e-6))
+    result = found(path)
+    (row,) = [row for row in result.passes.rows if row.name == "recompose-norms"]
+    assert (row.moves, row.parts) == (True, False)
+    assert "E0801" not in codes(result)
+
+
+def test_many_axes_and_sizes_that_data_decides_are_judged_too(
+    found: Bisect, tmp_path: Path
+) -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["x", "nine"], ["h"]),
+            helper.make_node("Transpose", ["h"], ["t"], perm=[8, *range(8)]),
+            helper.make_node("CumSum", ["t", "axis"], ["c"]),
+            helper.make_node("ReduceSum", ["c", "axes"], ["y"], keepdims=0),
+            helper.make_node("NonZero", ["x"], ["places"]),
+        ],
+        "nine",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [512])],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("places", TensorProto.INT64, None),
+        ],
+        [
+            numpy_helper.from_array(np.array([2] * 9), "nine"),
+            numpy_helper.from_array(np.array(2), "axis"),
+            numpy_helper.from_array(np.array([0, 3, 4, 5, 6]), "axes"),
+        ],
+    )
+    opset = helper.make_opsetid("", 20)
+    path = tmp_path / "nine.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
+    result = found(path)
+    assert not result.errors
+    assert {"k1_cumulative", "k3_non_zero"} <= {row.kernel for row in result.kernels.rows}
