@@ -52,6 +52,19 @@ def refusal(run: Callable[..., object], *args: Any) -> RunError:
     return caught.value
 
 
+@pytest.mark.parametrize("collecting", [True, False])
+def test_loading_leaves_garbage_collection_as_it_was(artifact: Pack, collecting: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        load(artifact("mlp", "file")).close()
+        with pytest.raises(RunError):
+            load("missing.tapeout")
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
 @pytest.mark.parametrize("format", ["file", "dir"])
 @pytest.mark.parametrize("verify", [True, False, "full"])
 def test_fixed_model_agrees_with_numpy(
