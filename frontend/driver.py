@@ -105,7 +105,8 @@ def quantizing(
     samples = None if calibrate is None else calibration_set(calibrate, module)
     if quantize is None:
         if samples is not None:
-            raise CompileError("E0101", "--calibrate has no use without --quantize", ())
+            fix = "name a format, --quantize int8, or leave --calibrate out"
+            raise CompileError("E0101", "--calibrate has no use without --quantize", (), fix)
         return ()
     parse_quantize(quantize)
     return (QuantizeLayers(quantize, samples),)

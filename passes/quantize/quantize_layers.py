@@ -61,7 +61,7 @@ class QuantizeLayers(Pass):
             raise CompileError("E0705", "the model has no layers to quantise", (), fix)
         recipe.refuse_unused(layer.name for layer in found)
         chosen = [(layer, f) for layer in found if (f := recipe.of(layer.name)) is not None]
-        _refuse({f.name: f for _, f in chosen}.values(), self.samples)
+        _refuse({str(f): f for _, f in chosen}.values(), self.samples)
         static = [pair for pair in chosen if pair[1].activations == "static"]
         scalings = self._static(module, static)
         edit = Edit(module)
@@ -69,8 +69,10 @@ class QuantizeLayers(Pass):
             if format.activations == "dynamic" and isinstance(layer.op, ConvOp):
                 continue
             edit.at(layer.op)
-            known = scalings.get(layer.input)
-            a = _dynamic(layer.input, edit) if known is None else _static(layer.input, known, edit)
+            if format.activations == "static":
+                a = _static(layer.input, scalings[layer.input], edit)
+            else:
+                a = _dynamic(layer.input, edit)
             _replace(layer, a, _weight(layer, format, module, edit))
 
     def _static(
@@ -96,13 +98,19 @@ class QuantizeLayers(Pass):
 def _refuse(formats: Iterable[LayerFormat], samples: Samples | None) -> None:
     errors: list[CompileError] = []
     for f in formats:
-        facts = [("format", f.name)]
+        facts = [("format", f)]
         if f.weight != WeightFormat(8) or f.activations is None:
             fix = "take int8, int8-dynamic or none"
-            errors.append(CompileError("E0404", "no target has kernels for it yet", facts, fix))
+            errors.append(
+                CompileError("E0404", "no target has kernels for this format", facts, fix)
+            )
+        elif f.method == "gptq":
+            fix = "take search, or nearest"
+            what = "weights of 8 bits are not rounded by gptq yet"
+            errors.append(CompileError("E0404", what, facts, fix))
         elif f.activations == "static" and samples is None:
             fix = "give some with --calibrate, or take int8-dynamic, which needs none"
-            errors.append(CompileError("E0110", "it needs calibration data", facts, fix))
+            errors.append(CompileError("E0110", "this format needs calibration data", facts, fix))
     if errors:
         raise together(errors, "the model cannot be quantised like this")
 

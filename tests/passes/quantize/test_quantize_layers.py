@@ -98,11 +98,26 @@ def test_a_file_leaves_layers_as_they_are(graph: Graph, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("format", "code"), [("int8", "E0110"), ("w4g32", "E0404"), ("bf16", "E0404")]
+    ("format", "code"),
+    [("int8", "E0110"), ("w4g32", "E0404"), ("bf16", "E0404"), ("int8-dynamic,gptq", "E0404")],
 )
 def test_what_cannot_be_done_is_refused(graph: Graph, format: str, code: str) -> None:
     with pytest.raises(CompileError, match=code):
         QuantizeLayers(format).apply(mlp(graph))
+
+
+def test_a_dynamic_layer_beside_a_static_one_keeps_its_own_scales(
+    graph: Graph, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "formats.toml"
+    recipe.write_text('default = "int8-dynamic"\n[layers]\nlayer0 = "int8"\n')
+    g = graph(x="f32 B, S, 24")
+    weights = [g.fixed(g.random.standard_normal((24, 48))) for _ in range(2)]
+    module = g.returning(*[g.matmul(g["x"], w) for w in weights])
+    samples = samples_of(module, {"B": 1, "S": 3}, 1)
+    QuantizeLayers(str(recipe), samples).apply(module)
+    extremes = [op for op in module.ir.walk() if op.name == "nn.reduce"]
+    assert len(extremes) == 2
 
 
 def test_weights_that_are_not_finite_are_named(graph: Graph) -> None:
