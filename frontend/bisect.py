@@ -102,7 +102,7 @@ def bisect(
     device = best_first(driver.targeted(target))[0]
     compiler(device)  # a missing one is told before the work, not after it
     module = driver.import_any(model, dims, note)
-    asked = driver.quantizing(module, wish.quantize, wish.calibrate)
+    asked = driver.quantizing(module, [device], wish.quantize, wish.calibrate)
     source, inputs = _inputs(module, wish)
     found = bisect_passes(module, passes(*asked), asked, inputs, wish.tolerance, note)
     kernels = bisect_kernels(module, device, inputs, wish.tolerance, note)

@@ -122,9 +122,9 @@ def compile(
     look = driver.Look(print_after, Path(dump) if dump is not None else None)
     with progress() as note:
         if stop_after is not None:
-            driver.targeted(target)
+            devices = driver.targeted(target)
             module = driver.import_any(model, _unique(dims), note)
-            requested = driver.quantizing(module, quantize, calibrate)
+            requested = driver.quantizing(module, devices, quantize, calibrate)
             driver.lower(module, look, requested, stop_after)
             text = module_text(module)
         else:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import onnx
 
 from tapeout.frontend.calibration import Source, calibration_set
+from tapeout.frontend.module_sizes import sizes_of
 from tapeout.frontend.onnx.importer import import_model
 from tapeout.frontend.onnx.load import load_model
 from tapeout.frontend.onnx.view import CheckedModel
@@ -18,6 +19,7 @@ from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import passes
+from tapeout.passes.quantize.pays import Predictor
 from tapeout.passes.quantize.quantize_layers import QuantizeLayers
 from tapeout.passes.quantize.recipe import parse_quantize
 from tapeout.runtime import artifact
@@ -71,7 +73,7 @@ def compile(
     chosen = targeted(target)
     _refuse_spec("sparsify", sparsify)
     module = import_any(model, dims, note)
-    lower(module, look, quantizing(module, quantize, calibrate), note=note)
+    lower(module, look, quantizing(module, chosen, quantize, calibrate), note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
@@ -99,9 +101,16 @@ def load_any(model: Any) -> CheckedModel:
 
 
 def quantizing(
-    module: Module, quantize: str | None, calibrate: Source | None = None
+    module: Module,
+    chosen: Sequence[Device],
+    quantize: str | None,
+    calibrate: Source | None = None,
+    at: Mapping[str, int] | None = None,
 ) -> tuple[Pass, ...]:
-    """The passes that ``--quantize`` and ``--calibrate`` ask for, after those two were checked."""
+    """The passes that ``--quantize`` and ``--calibrate`` ask for, after those two were checked.
+
+    Formats are weighed on the best of the devices, at the sizes ``at``.
+    """
     samples = None if calibrate is None else calibration_set(calibrate, module)
     if quantize is None:
         if samples is not None:
@@ -109,7 +118,15 @@ def quantizing(
             raise CompileError("E0101", "--calibrate has no use without --quantize", (), fix)
         return ()
     parse_quantize(quantize)
-    return (QuantizeLayers(quantize, samples),)
+    return (QuantizeLayers(quantize, samples, predictor(module, chosen, at)),)
+
+
+def predictor(
+    module: Module, chosen: Sequence[Device], at: Mapping[str, int] | None = None
+) -> Predictor:
+    """What predicts the layers of a module on the best of the devices."""
+    entry = next(iter(module.entries()))
+    return Predictor(cpu.best_first(chosen)[0].rates, sizes_of(module, entry, at or {}))
 
 
 def lower(

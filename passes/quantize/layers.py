@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,21 @@ class Layer:
     def weight(self) -> SSAValue:
         """The weight, as the operator takes it."""
         return self.op.b if isinstance(self.op, MatmulOp) else self.op.w
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Outputs and inputs of the weight as a matrix."""
+        sizes = [int(d) for d in spec(self.weight).dims]
+        if isinstance(self.op, ConvOp):
+            return sizes[0], math.prod(sizes[1:])
+        return (sizes[0], sizes[1]) if self.op.transpose_b.data else (sizes[1], sizes[0])
+
+    @property
+    def run(self) -> int:
+        """Neighbours in memory that a product sums: of a convolution in groups, their channels."""
+        if isinstance(self.op, ConvOp) and self.op.groups.data > 1:
+            return int(spec(self.op.w).dims[1])
+        return self.matrix_shape[1]
 
     def as_matrix(self, weight: Array) -> Array:
         """The weight as ``[outputs, inputs]``."""

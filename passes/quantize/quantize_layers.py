@@ -12,7 +12,6 @@ from xdsl.ir import SSAValue
 from tapeout.ir.dtypes import f32, i32, u8
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.module import Module
-from tapeout.ir.ops.contract import ConvOp
 from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.ops.reduce import ReduceOp
@@ -21,9 +20,11 @@ from tapeout.passes.calibrate.codes import Codes, Scaling
 from tapeout.passes.calibrate.observe import observe
 from tapeout.passes.calibrate.observers import OBSERVERS, scaling
 from tapeout.passes.manager import Pass
+from tapeout.passes.quantize.choices import choices
 from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.layers import Layer, layers
 from tapeout.passes.quantize.nearest import round_to_nearest
+from tapeout.passes.quantize.pays import Predictor
 from tapeout.passes.quantize.recipe import parse_quantize
 from tapeout.passes.quantize.weights import WeightFormat
 from tapeout.passes.rewrite import Edit
@@ -41,33 +42,35 @@ class QuantizeLayers(Pass):
 
     Saves what :mod:`integer_products` then can: bytes, and time on integer units. ``format`` is
     what ``--quantize`` takes. ``samples`` are inputs by name, needed where activations have
-    static scales. A convolution has none per row, so ``int8-dynamic`` leaves it as it is.
+    static scales. A convolution has none per row, so ``int8-dynamic`` leaves it as it is. With a
+    ``predictor``, so does every format that would make a layer slower than it is in f32.
     """
 
     name = "quantize-layers"
     format: str = "int8-dynamic"
     samples: Samples | None = None
+    predictor: Predictor | None = None
 
     def apply(self, module: Module) -> None:
         """Quantise.
 
         Errors: E0110 without samples for a static format, E0404 for a format without kernels,
         E0701 and E0702 of weights, E0704 where samples make values that are not finite, E0705 for
-        a model without layers.
+        a model without layers, E0706 where no layer gains.
         """
         recipe, found = parse_quantize(self.format), list(layers(module))
         if not found:
             fix = "leave --quantize out"
             raise CompileError("E0705", "the model has no layers to quantise", (), fix)
         recipe.refuse_unused(layer.name for layer in found)
-        chosen = [(layer, f) for layer in found if (f := recipe.of(layer.name)) is not None]
-        _refuse({str(f): f for _, f in chosen}.values(), self.samples)
+        asked = {str(f): f for layer in found if (f := recipe.of(layer.name)) is not None}
+        _refuse(asked.values(), self.samples)
+        made = choices(recipe, found, self.predictor)
+        chosen = [(c.layer, c.format) for c in made if c.format is not None]
         static = [pair for pair in chosen if pair[1].activations == "static"]
         scalings = self._static(module, static)
         edit = Edit(module)
         for layer, format in chosen:
-            if format.activations == "dynamic" and isinstance(layer.op, ConvOp):
-                continue
             edit.at(layer.op)
             if format.activations == "static":
                 a = _static(layer.input, scalings[layer.input], edit)
@@ -96,23 +99,24 @@ class QuantizeLayers(Pass):
 
 
 def _refuse(formats: Iterable[LayerFormat], samples: Samples | None) -> None:
-    errors: list[CompileError] = []
-    for f in formats:
-        facts = [("format", f)]
-        if f.weight != WeightFormat(8) or f.activations is None:
-            fix = "take int8, int8-dynamic or none"
-            errors.append(
-                CompileError("E0404", "no target has kernels for this format", facts, fix)
-            )
-        elif f.method == "gptq":
-            fix = "take search, or nearest"
-            what = "weights of 8 bits are not rounded by gptq yet"
-            errors.append(CompileError("E0404", what, facts, fix))
-        elif f.activations == "static" and samples is None:
-            fix = "give some with --calibrate, or take int8-dynamic, which needs none"
-            errors.append(CompileError("E0110", "this format needs calibration data", facts, fix))
+    errors = [e for f in formats if (e := refusal(f, has_samples=samples is not None)) is not None]
     if errors:
         raise together(errors, "the model cannot be quantised like this")
+
+
+def refusal(format: LayerFormat, *, has_samples: bool) -> CompileError | None:
+    """Why no layer can have this format; None where one can. What is lowered stands here alone."""
+    facts = [("format", format)]
+    if format.weight != WeightFormat(8) or format.activations is None:
+        fix = "take int8, int8-dynamic or none"
+        return CompileError("E0404", "no target has kernels for this format", facts, fix)
+    if format.method == "gptq":
+        what = "weights of 8 bits are not rounded by gptq yet"
+        return CompileError("E0404", what, facts, "take search, or nearest")
+    if format.activations == "static" and not has_samples:
+        fix = "give some with --calibrate, or take int8-dynamic, which needs none"
+        return CompileError("E0110", "this format needs calibration data", facts, fix)
+    return None
 
 
 def _weight(layer: Layer, format: LayerFormat, module: Module, edit: Edit) -> SSAValue:
