@@ -43,7 +43,8 @@ def choices(
 def _choice(layer: Layer, asked: LayerFormat | None, predictor: Predictor | None) -> Choice:
     if asked is None:
         return Choice(layer, None, None)
-    if asked.activations == "dynamic" and isinstance(layer.op, ConvOp):
+    by_row = asked.weight is not None and asked.activations != "static"
+    if by_row and isinstance(layer.op, ConvOp):
         return Choice(layer, asked, None, "a convolution has no rows for scales of their own")
     if predictor is not None and predictor.slower(layer, asked):
         return Choice(layer, asked, None, f"slower: {_figures(layer, asked, predictor)}")
@@ -62,7 +63,7 @@ def _never_pays(asked: Sequence[Choice], predictor: Predictor) -> CompileError:
     more = [("more", f"{len(asked) - SHOWN} layers")] if len(asked) > SHOWN else []
     return CompileError(
         "E0706",
-        f"no layer would be faster in {names} than it is in f32",
+        f"no layer gains from {names}",
         [
             *((c.layer.name, c.why) for c in asked[:SHOWN]),
             *more,
