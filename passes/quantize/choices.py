@@ -33,14 +33,15 @@ def choices(
 
     Errors: E0706 where that leaves nothing of what was asked for.
     """
-    made = [_choice(layer, recipe.of(layer.name), predictor) for layer in found]
+    made = [choose_for(layer, recipe.of(layer.name), predictor) for layer in found]
     asked = [c for c in made if c.asked is not None]
     if predictor is not None and asked and all(c.format is None for c in asked):
         raise _never_pays(asked, predictor)
     return made
 
 
-def _choice(layer: Layer, asked: LayerFormat | None, predictor: Predictor | None) -> Choice:
+def choose_for(layer: Layer, asked: LayerFormat | None, predictor: Predictor | None) -> Choice:
+    """What one layer gets that is asked to have a format."""
     if asked is None:
         return Choice(layer, None, None)
     by_row = asked.weight is not None and asked.activations != "static"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,13 @@ from tapeout.passes.calibrate.observe import observe
 from tapeout.passes.calibrate.observers import OBSERVERS, scaling
 from tapeout.passes.manager import Pass
 from tapeout.passes.quantize.activations import BYTES, dynamic, rounded, static
-from tapeout.passes.quantize.choices import choices
+from tapeout.passes.quantize.choices import Choice, choices
 from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.grouped_products import QUAD
 from tapeout.passes.quantize.layers import Layer, layers
 from tapeout.passes.quantize.nearest import round_to_nearest
 from tapeout.passes.quantize.pays import Predictor
-from tapeout.passes.quantize.recipe import parse_quantize
+from tapeout.passes.quantize.recipe import Recipe, parse_quantize
 from tapeout.passes.quantize.weights import WeightFormat
 from tapeout.passes.rewrite import Edit
 
@@ -40,15 +40,17 @@ class QuantizeLayers(Pass):
     """Give layers the formats of a recipe: ``nn.dequantize`` of codes on both sides of a product.
 
     Saves what :mod:`integer_products` then can: bytes, and time on integer units. ``format`` is
-    what ``--quantize`` takes. ``samples`` are inputs by name, needed where activations have
-    static scales. A convolution has none per row, so ``int8-dynamic`` leaves it as it is. With a
-    ``predictor``, so does every format that would make a layer slower than it is in f32.
+    what ``--quantize`` takes, or a recipe. ``samples`` are inputs by name, needed where activations
+    have static scales. A convolution has none per row, so ``int8-dynamic`` leaves it as it is. With
+    a ``predictor``, so does every format that would make a layer slower than it is in f32. ``tell``
+    is told what each layer gets.
     """
 
     name = "quantize-layers"
-    format: str = "int8-dynamic"
+    format: str | Recipe = "int8-dynamic"
     samples: Samples | None = None
     predictor: Predictor | None = None
+    tell: Callable[[Sequence[Choice]], None] | None = None
 
     def apply(self, module: Module) -> None:
         """Quantise.
@@ -57,14 +59,17 @@ class QuantizeLayers(Pass):
         E0701 and E0702 of weights, E0704 where samples make values that are not finite, E0705 for
         a model without layers, E0706 where no layer gains.
         """
-        recipe, found = parse_quantize(self.format), list(layers(module))
+        asked, found = self.format, list(layers(module))
+        recipe = parse_quantize(asked) if isinstance(asked, str) else asked
         if not found:
             fix = "leave --quantize out"
             raise CompileError("E0705", "the model has no layers to quantise", (), fix)
         recipe.refuse_unused(layer.name for layer in found)
-        asked = {str(f): f for layer in found if (f := recipe.of(layer.name)) is not None}
-        _refuse(asked.values(), self.samples)
+        formats = {str(f): f for layer in found if (f := recipe.of(layer.name)) is not None}
+        _refuse(formats.values(), self.samples)
         made = choices(recipe, found, self.predictor)
+        if self.tell is not None:
+            self.tell(made)
         chosen = [(c.layer, c.format) for c in made if c.format is not None]
         static = [pair for pair in chosen if pair[1].activations == "static"]
         scalings = self._static(module, static)
