@@ -109,9 +109,8 @@ def show(report: LayerReport, out: Console, *, all_rows: bool = True) -> None:
         f"{seconds_text(now)} at least of {seconds_text(plain)} in f32 (modelled: {report.device})"
     )
     if report.budget:
-        out.print(
-            f"budget   {report.budget}: {report.drop} measured; {report.evaluations} assignments tried"
-        )
+        tried = f"{report.evaluations} assignments tried"
+        out.print(f"budget   {report.budget}: {report.drop} measured; {tried}")
 
 
 def write(report: LayerReport, path: Path) -> None:
