@@ -46,7 +46,9 @@ def choose_for(layer: Layer, asked: LayerFormat | None, predictor: Predictor | N
         return Choice(layer, None, None)
     by_row = asked.weight is not None and asked.activations != "static"
     if by_row and isinstance(layer.op, ConvOp):
-        return Choice(layer, asked, None, "a convolution has no rows for scales of their own")
+        return Choice(layer, asked, None, "a convolution has no rows for scales, and no groups")
+    if asked.method == "gptq" and isinstance(layer.op, ConvOp):
+        return Choice(layer, asked, None, "filters are not rounded by gptq")
     if predictor is not None and predictor.slower(layer, asked):
         return Choice(layer, asked, None, f"slower: {_figures(layer, asked, predictor)}")
     return Choice(layer, asked, asked)
