@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,14 @@ from tapeout.passes.calibrate.observers import OBSERVERS, scaling
 from tapeout.passes.calibrate.statistics import Statistics
 from tapeout.passes.manager import Pass
 from tapeout.passes.quantize.activations import BYTES, dynamic, rounded, static
+from tapeout.passes.quantize.choices import Choice, choices
 from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.gptq import gptq
 from tapeout.passes.quantize.grouped_products import QUAD
 from tapeout.passes.quantize.layers import Layer, layers
 from tapeout.passes.quantize.nearest import round_to_nearest
-from tapeout.passes.quantize.recipe import parse_quantize
+from tapeout.passes.quantize.pays import Predictor
+from tapeout.passes.quantize.recipe import Recipe, parse_quantize
 from tapeout.passes.quantize.weights import QuantisedWeight, WeightFormat
 from tapeout.passes.rewrite import Edit
 
@@ -40,14 +42,17 @@ class QuantizeLayers(Pass):
     """Give layers the formats of a recipe: ``nn.dequantize`` of codes on both sides of a product.
 
     Saves what :mod:`integer_products` then can: bytes, and time on integer units. ``format`` is
-    what ``--quantize`` takes. ``samples`` are inputs by name, needed where activations have
-    static scales, and by ``gptq``. A convolution has no rows with scales of their own, and no
-    groups: formats other than ``int8`` leave it as it is.
+    what ``--quantize`` takes, or a recipe. ``samples`` are inputs by name, needed where activations
+    have static scales, and by ``gptq``. A convolution has no rows with scales of their own, and no
+    groups: formats other than ``int8`` leave it as it is. With a ``predictor``, so does a format
+    that would make a layer slower than it is in f32. ``tell`` is told what each layer gets.
     """
 
     name = "quantize-layers"
-    format: str = "int8-dynamic"
+    format: str | Recipe = "int8-dynamic"
     samples: Samples | None = None
+    predictor: Predictor | None = None
+    tell: Callable[[Sequence[Choice]], None] | None = None
 
     def apply(self, module: Module) -> None:
         """Quantise.
@@ -56,14 +61,17 @@ class QuantizeLayers(Pass):
         E0701 and E0702 of weights, E0704 where samples make values that are not finite, E0705 for
         a model without layers.
         """
-        recipe, found = parse_quantize(self.format), list(layers(module))
+        asked, found = self.format, list(layers(module))
+        recipe = parse_quantize(asked) if isinstance(asked, str) else asked
         if not found:
             fix = "leave --quantize out"
             raise CompileError("E0705", "the model has no layers to quantise", (), fix)
         recipe.refuse_unused(layer.name for layer in found)
-        chosen = [(layer, f) for layer in found if (f := recipe.of(layer.name)) is not None]
-        _refuse(chosen, self.samples)
-        chosen = [(layer, f) for layer, f in chosen if _is_for(layer, f)]
+        _refuse([(e, f) for e in found if (f := recipe.of(e.name)) is not None], self.samples)
+        made = choices(recipe, found, self.predictor)
+        if self.tell is not None:
+            self.tell(made)
+        chosen = [(c.layer, c.format) for c in made if c.format is not None]
         seen = self._observed(module, chosen)
         edit = Edit(module)
         for layer, format in chosen:
@@ -90,33 +98,30 @@ class QuantizeLayers(Pass):
         return seen
 
 
-def _is_for(layer: Layer, format: LayerFormat) -> bool:
-    """Whether a layer can take a format: convolutions have no rows, and no groups."""
-    return format.activations == "static" or not isinstance(layer.op, ConvOp)
-
-
 def _is_broken(seen: Statistics | None) -> bool:
     return seen is not None and seen.non_finite > 0
 
 
-def _refuse(chosen: Sequence[tuple[Layer, LayerFormat]], samples: Samples | None) -> None:
-    refused = [e for f in {str(f): f for _, f in chosen}.values() if (e := _refusal(f, samples))]
-    refused += [
+def _refuse(asked: Sequence[tuple[Layer, LayerFormat]], samples: Samples | None) -> None:
+    formats = {str(f): f for _, f in asked}.values()
+    refused = [refusal(f, has_samples=samples is not None) for f in formats]
+    errors = [e for e in refused if e is not None]
+    errors += [
         CompileError(
             "E0404",
             "filters of convolutions are not rounded by gptq",
             [("layer", layer.name), ("format", f)],
             "take search, or nearest, for this layer",
         )
-        for layer, f in chosen
-        if f.method == "gptq" and isinstance(layer.op, ConvOp) and _is_for(layer, f)
+        for layer, f in asked
+        if f.method == "gptq" and f.activations == "static" and isinstance(layer.op, ConvOp)
     ]
-    if refused:
-        raise together(refused, "the model cannot be quantised like this")
+    if errors:
+        raise together(errors, "the model cannot be quantised like this")
 
 
-def _refusal(f: LayerFormat, samples: Samples | None) -> CompileError | None:
-    """Why no layer can have this format."""
+def refusal(f: LayerFormat, *, has_samples: bool) -> CompileError | None:
+    """Why no layer can have this format; None where one can. What is lowered stands here alone."""
     facts = [("format", f)]
     if f.weight is None:
         fix = "take int8, int8-dynamic, weights of few bits such as w4g32, or none"
@@ -125,7 +130,7 @@ def _refusal(f: LayerFormat, samples: Samples | None) -> CompileError | None:
         what = "groups of this format are no multiple of 4, as kernels need them"
         fix = f"take groups of {-(-f.weight.group // QUAD) * QUAD}"
         return CompileError("E0404", what, facts, fix)
-    if samples is None and (f.activations == "static" or f.method == "gptq"):
+    if not has_samples and (f.activations == "static" or f.method == "gptq"):
         other = "int8-dynamic" if f.activations == "static" else "search"
         fix = f"give some with --calibrate, or take {other}, which needs none"
         return CompileError("E0110", "this format needs calibration data", facts, fix)
