@@ -186,6 +186,7 @@ def _samples() -> list[Sample]:
         ),
         Sample("nn.concat", ((n(2, 3), n(2, 1)),), {"axis": 1}),
         Sample("nn.dequantize", (b8(4, 5), n(5), None), {"to": f32}),
+        Sample("nn.round_rows", (n(2, 3, 37) * (n(2, 3, 1) > 0),)),
         _grouped(b8(2, 3, 24), n(2, 3, 3), n(5, 3), b8(5, 3), {"bits": 3}),
         _grouped(b8(3, 24), n(3, 1), n(5, 1), None, {"bits": 8, "point": 128}),
         _grouped(b8(3, 24), n(3, 3), n(5, 3), None, {"bits": 1, "step": 2, "point": 1}),
