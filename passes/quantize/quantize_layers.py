@@ -23,6 +23,7 @@ from tapeout.passes.manager import Pass
 from tapeout.passes.quantize.choices import choices
 from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.layers import Layer, layers
+from tapeout.passes.quantize.narrow_floats import narrow
 from tapeout.passes.quantize.nearest import round_to_nearest
 from tapeout.passes.quantize.pays import Predictor
 from tapeout.passes.quantize.recipe import parse_quantize
@@ -40,7 +41,8 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 class QuantizeLayers(Pass):
     """Give layers the formats of a recipe: ``nn.dequantize`` of codes on both sides of a product.
 
-    Saves what :mod:`integer_products` then can: bytes, and time on integer units. ``format`` is
+    Saves what :mod:`integer_products` then can: bytes, and time on integer units. Formats of 16-bit
+    floats (:mod:`narrow_floats`) save half the bytes. ``format`` is
     what ``--quantize`` takes. ``samples`` are inputs by name, needed where activations have
     static scales. A convolution has none per row, so ``int8-dynamic`` leaves it as it is. With a
     ``predictor``, so does every format that would make a layer slower than it is in f32.
@@ -72,6 +74,9 @@ class QuantizeLayers(Pass):
         edit = Edit(module)
         for layer, format in chosen:
             edit.at(layer.op)
+            if format.weight is None:
+                narrow(layer, format.compute, module, edit)
+                continue
             if format.activations == "static":
                 a = _static(layer.input, scalings[layer.input], edit)
             else:
@@ -107,8 +112,10 @@ def _refuse(formats: Iterable[LayerFormat], samples: Samples | None) -> None:
 def refusal(format: LayerFormat, *, has_samples: bool) -> CompileError | None:
     """Why no layer can have this format; None where one can. What is lowered stands here alone."""
     facts = [("format", format)]
+    if format.weight is None:
+        return None
     if format.weight != WeightFormat(8) or format.activations is None:
-        fix = "take int8, int8-dynamic or none"
+        fix = "take int8, int8-dynamic, bf16, fp16 or none"
         return CompileError("E0404", "no target has kernels for this format", facts, fix)
     if format.method == "gptq":
         what = "weights of 8 bits are not rounded by gptq yet"
