@@ -14,6 +14,7 @@ from tapeout.frontend.bisect_kernels import KernelFindings, KernelRow, bisect_ke
 from tapeout.frontend.bisect_passes import PassFindings, PassRow, bisect_passes, compared
 from tapeout.frontend.bisect_stage import Stage, stage_of
 from tapeout.frontend.calibration import Source, calibration_set
+from tapeout.frontend.quantizing import Quantizing, quantizing
 from tapeout.frontend.samples import check_sample
 from tapeout.frontend.side_by_side import main_entry, rounding_step
 from tapeout.frontend.sizes import choose
@@ -102,7 +103,7 @@ def bisect(
     device = best_first(driver.targeted(target))[0]
     compiler(device)  # a missing one is told before the work, not after it
     module = driver.import_any(model, dims, note)
-    asked = driver.quantizing(module, [device], wish.quantize, wish.calibrate)
+    asked = quantizing(module, [device], Quantizing(wish.quantize, wish.calibrate))
     source, inputs = _inputs(module, wish)
     found = bisect_passes(module, passes(*asked), asked, inputs, wish.tolerance, note)
     kernels = bisect_kernels(module, device, inputs, wish.tolerance, note)

@@ -10,18 +10,15 @@ from typing import Any, Literal
 
 import onnx
 
-from tapeout.frontend.calibration import Source, calibration_set
-from tapeout.frontend.module_sizes import sizes_of
+from tapeout.frontend.calibration import Source
 from tapeout.frontend.onnx.importer import import_model
 from tapeout.frontend.onnx.load import load_model
 from tapeout.frontend.onnx.view import CheckedModel
+from tapeout.frontend.quantizing import Quantizing, Tell, quantizing
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import passes
-from tapeout.passes.quantize.pays import Predictor
-from tapeout.passes.quantize.quantize_layers import QuantizeLayers
-from tapeout.passes.quantize.recipe import parse_quantize
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
@@ -54,9 +51,12 @@ def compile(
     format: Literal["file", "dir"] = "file",
     quantize: str | None = None,
     calibrate: Source | None = None,
+    max_drop: str | None = None,
+    evaluate: Source | None = None,
     sparsify: str | None = None,
     look: Look = NOTHING,
     note: Note = lambda _: None,
+    tell: Tell = lambda _: None,
 ) -> Path:
     """Compile a model and write its artifact; returns where.
 
@@ -65,15 +65,19 @@ def compile(
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
     with ``.tapeout`` (a folder: without) in the current folder when left out. ``quantize``: a
     format or a file of formats (see passes/quantize); static formats take their scales from the
-    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``look`` shows
-    the module on its way; ``note`` is told what is being done.
+    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``max_drop``
+    (``accuracy=0.5``, see passes/budget) has each layer take one of the formats that ``quantize``
+    names (``int8+w4g32``, ``auto``), so that the model, measured on ``evaluate``, loses no more.
+    ``look`` shows the module on its way; ``note`` is told what is being done, ``tell`` what layers
+    became.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
     _refuse_spec("sparsify", sparsify)
     module = import_any(model, dims, note)
-    lower(module, look, quantizing(module, chosen, quantize, calibrate), note=note)
+    wish = Quantizing(quantize, calibrate, max_drop, evaluate, tell=tell)
+    lower(module, look, quantizing(module, chosen, wish, note), note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
@@ -98,35 +102,6 @@ def load_any(model: Any) -> CheckedModel:
     if isinstance(model, bytes | onnx.ModelProto):
         return load_model(model)
     raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
-
-
-def quantizing(
-    module: Module,
-    chosen: Sequence[Device],
-    quantize: str | None,
-    calibrate: Source | None = None,
-    at: Mapping[str, int] | None = None,
-) -> tuple[Pass, ...]:
-    """The passes that ``--quantize`` and ``--calibrate`` ask for, after those two were checked.
-
-    Formats are weighed on the best of the devices, at the sizes ``at``.
-    """
-    samples = None if calibrate is None else calibration_set(calibrate, module)
-    if quantize is None:
-        if samples is not None:
-            fix = "name a format, --quantize int8, or leave --calibrate out"
-            raise CompileError("E0101", "--calibrate has no use without --quantize", (), fix)
-        return ()
-    parse_quantize(quantize)
-    return (QuantizeLayers(quantize, samples, predictor(module, chosen, at)),)
-
-
-def predictor(
-    module: Module, chosen: Sequence[Device], at: Mapping[str, int] | None = None
-) -> Predictor:
-    """What predicts the layers of a module on the best of the devices."""
-    entry = next(iter(module.entries()))
-    return Predictor(cpu.best_first(chosen)[0].rates, sizes_of(module, entry, at or {}))
 
 
 def lower(

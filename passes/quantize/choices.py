@@ -33,18 +33,22 @@ def choices(
 
     Errors: E0706 where that leaves nothing of what was asked for.
     """
-    made = [_choice(layer, recipe.of(layer.name), predictor) for layer in found]
+    made = [choose_for(layer, recipe.of(layer.name), predictor) for layer in found]
     asked = [c for c in made if c.asked is not None]
     if predictor is not None and asked and all(c.format is None for c in asked):
         raise _never_pays(asked, predictor)
     return made
 
 
-def _choice(layer: Layer, asked: LayerFormat | None, predictor: Predictor | None) -> Choice:
+def choose_for(layer: Layer, asked: LayerFormat | None, predictor: Predictor | None) -> Choice:
+    """What one layer gets that is asked to have a format."""
     if asked is None:
         return Choice(layer, None, None)
-    if asked.activations == "dynamic" and isinstance(layer.op, ConvOp):
-        return Choice(layer, asked, None, "a convolution has no rows for scales of their own")
+    by_row = asked.weight is not None and asked.activations != "static"
+    if by_row and isinstance(layer.op, ConvOp):
+        return Choice(layer, asked, None, "a convolution has no rows for scales, and no groups")
+    if asked.method == "gptq" and isinstance(layer.op, ConvOp):
+        return Choice(layer, asked, None, "filters are not rounded by gptq")
     if predictor is not None and not asked.always and predictor.slower(layer, asked):
         return Choice(layer, asked, None, f"slower: {_figures(layer, asked, predictor)}")
     return Choice(layer, asked, asked)
@@ -62,7 +66,7 @@ def _never_pays(asked: Sequence[Choice], predictor: Predictor) -> CompileError:
     more = [("more", f"{len(asked) - SHOWN} layers")] if len(asked) > SHOWN else []
     return CompileError(
         "E0706",
-        f"no layer would be faster in {names} than it is in f32",
+        f"no layer gains from {names}",
         [
             *((c.layer.name, c.why) for c in asked[:SHOWN]),
             *more,

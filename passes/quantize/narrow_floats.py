@@ -8,7 +8,6 @@ import numpy as np
 
 from tapeout.ir.dtypes import DType, bf16, f32
 from tapeout.ir.errors import CompileError
-from tapeout.ir.module import Module
 from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.types import DTypeAttr
 from tapeout.passes.quantize.checks import finite_matrix
@@ -18,14 +17,14 @@ from tapeout.passes.rewrite import Edit
 Array = np.ndarray[Any, Any]
 
 
-def narrow(layer: Layer, to: DType, module: Module, edit: Edit) -> None:
+def narrow(layer: Layer, to: DType, edit: Edit) -> None:
     """Round the factors of a layer to ``to``; its result and its bias stay f32.
 
     The activation is rounded by an operator of its own. That joins whatever makes the activation,
     so it crosses memory in 16 bits. Errors: E0701 for weights that are not finite, E0702 for those
     that are not after rounding.
     """
-    weight = module.value_of(layer.weight)
+    weight = edit.array(layer.weight)
     assert weight is not None, "a layer's weight is fixed"
     finite_matrix(layer.as_matrix(weight), layer.name)
     a = edit.add(ConvertOp, layer.input, to=to)

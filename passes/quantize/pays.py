@@ -2,8 +2,9 @@
 
 A layer takes the longer of two: computing its products at the device's rate for their factors,
 with what it takes to round activations, and moving weights and activations from and to main
-memory once (a roofline: Williams et al. 2009, doi:10.1145/1498765.1498785). That is a model: it
-tells a format that cannot win from one that can, not by how much.
+memory once (a roofline: Williams et al. 2009, doi:10.1145/1498765.1498785). Where weights are
+integers, so are the factors: activations are rounded to bytes even for formats of weights alone.
+That is a model: it tells a format that cannot win from one that can, not by how much.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ class Predictor:
     def of(self, layer: Layer, format: LayerFormat | None) -> Prediction:
         """The layer in a format; None is f32, as the model has it."""
         rate, rounding = self._rate(layer, format), 0
-        if format is not None and format.activations is not None:
-            rounding = ROUNDING_OPS[format.activations] * self._elements(layer.input)
+        if format is not None and format.weight is not None:
+            by = ROUNDING_OPS[format.activations or "dynamic"]
+            rounding = by * self._elements(layer.input)
         # Rounding is plain arithmetic, half the rate of multiplications that add.
         compute = layer_ops(layer, self.at) / rate + rounding / (self.rates.products[f32] / 2)
         memory = (weight_bytes(layer, format) + self._activation_bytes(layer, format)) / 1e9
@@ -84,7 +86,7 @@ class Predictor:
         plain = self.rates.products[f32]
         if format is None:
             return plain
-        if format.activations is None:
+        if format.weight is None:
             return self.rates.products.get(format.compute, plain)
         # Bytes that no dot takes are widened, and multiplied and added one by one.
         return self.rates.products[i8] if layer.run >= DOT else plain / 2
@@ -92,7 +94,7 @@ class Predictor:
     def _activation_bytes(self, layer: Layer, format: LayerFormat | None) -> int:
         size, compute = self._elements(layer.input), f32 if format is None else format.compute
         read = size * compute.bytes
-        if format is not None and format.activations is not None:
+        if format is not None and format.weight is not None:
             # Whoever makes the input writes codes of a fixed scale; those of a row's own take a
             # pass over the input.
             read = size if format.activations == "static" else 6 * size

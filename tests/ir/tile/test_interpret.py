@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tapeout.ir.dtypes import f32, i32, i64
+from tapeout.ir.dtypes import f32, i32, i64, u8
 from tapeout.ir.expr import as_expr, symbol
 from tapeout.ir.tile import interpret
 from tapeout.ir.tile.builder import TileBuilder
@@ -99,6 +99,15 @@ def test_a_dot_adds_the_product(begin: Begin) -> None:
     b.store(total, b.outputs[0], [lane(0, 3), lane(1, 4)])
     a, c = np.arange(6, dtype=np.float32).reshape(3, 2), np.ones((2, 4), np.float32)
     np.testing.assert_array_equal(interpret.run(b.program, [a, c], {})[0], 1 + a @ c)
+
+
+def test_a_field_is_cut_out_and_moved(begin: Begin) -> None:
+    b = begin({"x0": [1, 4]}, {"y0": [1, 4]}, {"x0": u8, "y0": u8})
+    x = b.load(b.inputs[0], [0, lane(1, 4)], (1, 4))
+    b.store(b.field(x, low=2, bits=3, to=1), b.outputs[0], [0, lane(1, 4)])
+    given = np.array([[0b11111111, 0b00010100, 0b11100011, 0]], np.uint8)
+    (y,) = interpret.run(b.program, [given], {})
+    np.testing.assert_array_equal(y, [[0b1110, 0b1010, 0, 0]])
 
 
 def test_a_reduction_keeps_its_axis(begin: Begin) -> None:

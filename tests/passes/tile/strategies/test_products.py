@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tapeout.ir.dtypes import bf16, f32
+from tapeout.ir.dtypes import DType, bf16, f32
 from tapeout.ir.expr import as_expr
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
@@ -69,10 +69,8 @@ def test_convolutions_of_bytes_are_exact(
     lowers(g.returning(y), {"B": 2}, tolerance=0)
 
 
-PAIRS = [
-    pytest.param(frozenset(), id="widened"),
-    pytest.param(frozenset({bf16}), id="pairs"),
-]
+NO_PAIRS: frozenset[DType] = frozenset()
+PAIRS = [pytest.param(NO_PAIRS, id="widened"), pytest.param(frozenset({bf16}), id="pairs")]
 
 
 @pytest.mark.parametrize("pairs", PAIRS)
