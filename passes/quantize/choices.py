@@ -49,7 +49,7 @@ def choose_for(layer: Layer, asked: LayerFormat | None, predictor: Predictor | N
         return Choice(layer, asked, None, "a convolution has no rows for scales, and no groups")
     if asked.method == "gptq" and isinstance(layer.op, ConvOp):
         return Choice(layer, asked, None, "filters are not rounded by gptq")
-    if predictor is not None and predictor.slower(layer, asked):
+    if predictor is not None and not asked.always and predictor.slower(layer, asked):
         return Choice(layer, asked, None, f"slower: {_figures(layer, asked, predictor)}")
     return Choice(layer, asked, asked)
 
@@ -73,5 +73,6 @@ def _never_pays(asked: Sequence[Choice], predictor: Predictor) -> CompileError:
             *([("at", sizes)] if sizes else []),
             ("device", predictor.rates.source),
         ],
-        "leave --quantize out, or compile for a device with instructions for the format",
+        "leave --quantize out, compile for a device with instructions for the format, or add "
+        f"',always' for the bytes alone: --quantize {asked[0].asked},always",
     )
