@@ -11,6 +11,7 @@ from tapeout.passes.layout.channels_last import ChannelsLast
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
 from tapeout.passes.layout.phases import SplitPhases
 from tapeout.passes.manager import Pass
+from tapeout.passes.quantize.grouped_products import GroupedProducts
 from tapeout.passes.quantize.integer_products import IntegerProducts
 from tapeout.passes.quantize.plain import PlainNumbers
 from tapeout.passes.quantize.quantize_layers import QuantizeLayers
@@ -41,6 +42,7 @@ SIMPLIFY: tuple[Pass, ...] = (
     DropDead(),
 )
 QUANTIZE: tuple[Pass, ...] = (
+    GroupedProducts(),
     IntegerProducts(),
     PlainNumbers(),
     Fold(),

@@ -100,6 +100,9 @@ class _State:
             case ops.BitcastOp():
                 x = np.ascontiguousarray(self.tiles[op.x])
                 self.tiles[op.y] = x.view(tile_of(op.y).dtype.numpy)
+            case ops.FieldOp():
+                field = self.tiles[op.x] >> op.low.data & (1 << op.bits.data) - 1
+                self.tiles[op.y] = (field << op.to.data).astype(self.tiles[op.x].dtype)
             case ops.ReduceOp():
                 combine = COMBINERS[op.fn.data]
                 assert isinstance(combine, np.ufunc), "a reduction combines with a ufunc"

@@ -336,6 +336,25 @@ class BitcastOp(IRDLOperation):
 
 
 @irdl_op_definition
+class FieldOp(IRDLOperation):
+    """``((x >> low) & (2**bits - 1)) << to`` in unsigned integers: a field of packed codes."""
+
+    name = "tile.field"
+    x = operand_def(TileType)
+    low = prop_def(IntAttr)
+    bits = prop_def(IntAttr)
+    to = prop_def(IntAttr)
+    y = result_def(TileType)
+
+    def __init__(self, x: SSAValue, low: int, bits: int, to: int = 0) -> None:
+        super().__init__(
+            operands=[x],
+            properties={"low": IntAttr(low), "bits": IntAttr(bits), "to": IntAttr(to)},
+            result_types=[x.type],
+        )
+
+
+@irdl_op_definition
 class ReduceOp(IRDLOperation):
     """Combine along one axis of a tile, which becomes 1, in a fixed order."""
 

@@ -48,10 +48,17 @@ class Layer:
         return np.ascontiguousarray(matrix if self.op.transpose_b.data else matrix.T)
 
     def per_output(self, values: Array) -> Array:
-        """One number per output so that it broadcasts with the weight."""
+        """``[outputs, groups]`` so that it broadcasts with the weight, or with its groups."""
         if isinstance(self.op, ConvOp):
             return values.reshape(-1, *[1] * (spec(self.op.w).rank - 1))
-        return values.reshape(-1, 1) if self.op.transpose_b.data else values.reshape(-1)
+        if self.op.transpose_b.data:
+            return values
+        return np.ascontiguousarray(values.T) if values.shape[1] > 1 else values.reshape(-1)
+
+    @property
+    def summed(self) -> int:
+        """The axis of a matrix that the product sums over."""
+        return 1 if isinstance(self.op, MatmulOp) and self.op.transpose_b.data else 0
 
 
 def layers(module: Module) -> Iterator[Layer]:

@@ -9,19 +9,18 @@ from typing import Any
 import numpy as np
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import f32, i32, u8
+from tapeout.ir.dtypes import f32
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp
-from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.ops.quantized import DequantizeOp
-from tapeout.ir.ops.reduce import ReduceOp
-from tapeout.ir.types import spec
-from tapeout.passes.calibrate.codes import Codes, Scaling
+from tapeout.passes.calibrate.codes import Scaling
 from tapeout.passes.calibrate.observe import observe
 from tapeout.passes.calibrate.observers import OBSERVERS, scaling
 from tapeout.passes.manager import Pass
+from tapeout.passes.quantize.activations import BYTES, dynamic, rounded, static
 from tapeout.passes.quantize.formats import LayerFormat
+from tapeout.passes.quantize.grouped_products import QUAD
 from tapeout.passes.quantize.layers import Layer, layers
 from tapeout.passes.quantize.nearest import round_to_nearest
 from tapeout.passes.quantize.recipe import parse_quantize
@@ -31,8 +30,8 @@ from tapeout.passes.rewrite import Edit
 Array = np.ndarray[Any, Any]
 Samples = Iterable[Mapping[str, Array]]
 
-BYTES = Codes(8, signed=False, symmetric=False)
-SMALLEST = float(np.finfo(np.float32).tiny)
+CHANNEL_GROUP = 128
+"""Activations that share a scale where weights have one per output."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +65,10 @@ class QuantizeLayers(Pass):
         scalings = self._static(module, static)
         edit = Edit(module)
         for layer, format in chosen:
-            if format.activations == "dynamic" and isinstance(layer.op, ConvOp):
+            if format.activations != "static" and isinstance(layer.op, ConvOp):
                 continue
             edit.at(layer.op)
-            if format.activations == "static":
-                a = _static(layer.input, scalings[layer.input], edit)
-            else:
-                a = _dynamic(layer.input, edit)
+            a = _activations(layer.input, format, scalings, edit)
             _replace(layer, a, _weight(layer, format, module, edit))
 
     def _static(
@@ -99,14 +95,18 @@ def _refuse(formats: Iterable[LayerFormat], samples: Samples | None) -> None:
     errors: list[CompileError] = []
     for f in formats:
         facts = [("format", f)]
-        if f.weight != WeightFormat(8) or f.activations is None:
-            fix = "take int8, int8-dynamic or none"
+        if f.weight is None:
+            fix = "take int8, int8-dynamic, weights of few bits such as w4g32, or none"
             errors.append(
                 CompileError("E0404", "no target has kernels for this format", facts, fix)
             )
+        elif isinstance(f.weight.group, int) and f.weight.group % QUAD:
+            what = "groups of this format are no multiple of 4, as kernels need them"
+            fix = f"take groups of {-(-f.weight.group // QUAD) * QUAD}"
+            errors.append(CompileError("E0404", what, facts, fix))
         elif f.method == "gptq":
             fix = "take search, or nearest"
-            what = "weights of 8 bits are not rounded by gptq yet"
+            what = "weights are not rounded by gptq yet"
             errors.append(CompileError("E0404", what, facts, fix))
         elif f.activations == "static" and samples is None:
             fix = "give some with --calibrate, or take int8-dynamic, which needs none"
@@ -115,55 +115,33 @@ def _refuse(formats: Iterable[LayerFormat], samples: Samples | None) -> None:
         raise together(errors, "the model cannot be quantised like this")
 
 
-def _weight(layer: Layer, format: LayerFormat, module: Module, edit: Edit) -> SSAValue:
-    """The weight as signed bytes with a scale per output."""
-    array = module.value_of(layer.weight)
-    assert array is not None, "a layer's weight is fixed"
+def _activations(
+    x: SSAValue, format: LayerFormat, scalings: Mapping[SSAValue, Scaling], edit: Edit
+) -> SSAValue:
+    """The input of a layer in bytes: a scale for all, for each row, or for each group of a row."""
+    if format.activations == "static":
+        return static(x, scalings[x], edit)
     assert format.weight is not None, "this format has integers for weights"
-    made = round_to_nearest(
-        layer.as_matrix(array), format.weight, name=layer.name, search=format.method == "search"
+    if format.activations is None:
+        group = format.weight.group
+        return rounded(x, group if isinstance(group, int) else CHANNEL_GROUP, edit)
+    plain = format.weight == WeightFormat(8)
+    return dynamic(x, edit) if plain else rounded(x, 0, edit)
+
+
+def _weight(layer: Layer, format: LayerFormat, module: Module, edit: Edit) -> SSAValue:
+    """The weight as codes with a scale per output, or per group of inputs."""
+    array, of = module.value_of(layer.weight), format.weight
+    assert array is not None, "a layer's weight is fixed"
+    assert of is not None, "this format has integers for weights"
+    search = format.method == "search"
+    made = round_to_nearest(layer.as_matrix(array), of, name=layer.name, search=search)
+    codes = edit.constant(layer.as_weight(made.codes), layer.name)
+    scales, zeros = (
+        None if v is None else edit.constant(layer.per_output(v)) for v in (made.scales, made.zeros)
     )
-    codes = edit.constant(layer.as_weight(made.codes.astype(np.int8)), layer.name)
-    scales = edit.constant(layer.per_output(made.scales.astype(np.float32)))
-    return edit.add(DequantizeOp, codes, scales, None, to=f32)
-
-
-def _static(x: SSAValue, known: Scaling, edit: Edit) -> SSAValue:
-    """``x`` rounded to bytes of a fixed scale and zero point.
-
-    The numbers are weights and no literals, so that equal layers stay one kernel.
-    """
-    scale, zero = known.scale.reshape(()), known.zero_point.reshape(()).astype(np.uint8)
-    codes = _codes(x, edit.weight(1 / scale), edit.weight(zero.astype(np.float32)), edit)
-    return edit.add(DequantizeOp, codes, edit.constant(scale), edit.constant(zero), to=f32)
-
-
-def _dynamic(x: SSAValue, edit: Edit) -> SSAValue:
-    """``x`` rounded to bytes with a scale and a zero point for each row, from its extremes.
-
-    The range is widened to hold 0, which is exact. As ONNX's DynamicQuantizeLinear, but by row.
-    """
-
-    def number(value: float) -> SSAValue:
-        return edit.constant(np.array(value, np.float32))
-
-    def extreme(fn: str) -> SSAValue:
-        axes = (spec(x).rank - 1,)
-        return edit.map(fn, edit.add(ReduceOp, x, fn=fn, axes=axes, keepdims=True), number(0))
-
-    low, high = extreme("min"), extreme("max")
-    reach = edit.map("mul", edit.map("sub", high, low), number(1 / BYTES.high))
-    scale = edit.map("max", reach, number(SMALLEST))  # a row of zeros has a scale too
-    inverse = edit.map("div", number(1), scale)
-    zero = edit.map("round", edit.map("neg", edit.map("mul", low, inverse)))
-    codes = _codes(x, inverse, zero, edit)
-    return edit.add(DequantizeOp, codes, scale, edit.add(ConvertOp, zero, to=i32), to=f32)
-
-
-def _codes(x: SSAValue, inverse: SSAValue, zero: SSAValue, edit: Edit) -> SSAValue:
-    """``saturate(round(x / scale) + zero)``."""
-    rounded = edit.map("round", edit.map("mul", x, inverse))
-    return edit.add(ConvertOp, edit.map("add", rounded, zero), to=u8, saturate=True)
+    blocks = {"axis": layer.summed, "block": of.group} if isinstance(of.group, int) else {}
+    return edit.add(DequantizeOp, codes, scales, zeros, to=f32, **blocks)
 
 
 def _replace(layer: Layer, a: SSAValue, b: SSAValue) -> None:

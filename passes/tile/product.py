@@ -79,7 +79,11 @@ def steps_of(
 
 def lower_matmul(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     """The tile program of a product with its epilogue; ``constants`` are weight operands."""
-    return _Product(_rows_joined(kernel, constants), machine, constants).build()
+    root = next(op for op in kernel.body.block.ops if isinstance(op, MatmulOp))
+    is_weight = isinstance(root.b, BlockArgument) and root.b.index in constants
+    if is_weight and spec(root.b).rank == 2:
+        kernel = rows_joined(kernel, root.y, {root.b})
+    return _Product(kernel, machine, constants).build()
 
 
 def row_blocks(rows: Expr, most: int) -> Iterator[tuple[Expr, Expr, int]]:
@@ -106,14 +110,12 @@ def row_blocks(rows: Expr, most: int) -> Iterator[tuple[Expr, Expr, int]]:
         at = end
 
 
-def _rows_joined(kernel: KernelOp, constants: Set[int]) -> KernelOp:
-    """Merge the leading axes of ``a`` with its rows when ``b`` is one constant matrix."""
-    root = next(op for op in kernel.body.block.ops if isinstance(op, MatmulOp))
-    rank = spec(root.y).rank
-    is_weight = isinstance(root.b, BlockArgument) and root.b.index in constants
-    if rank < 3 or not is_weight or spec(root.b).rank != 2:
+def rows_joined(kernel: KernelOp, y: SSAValue, weights: Set[SSAValue]) -> KernelOp:
+    """Merge the leading axes of a product ``y`` with its rows, where its weights have none."""
+    rank = spec(y).rank
+    if rank < 3:
         return kernel
-    return rebuilt(kernel, rank, [list(range(rank - 1)), [rank - 1]], {root.b}) or kernel
+    return rebuilt(kernel, rank, [list(range(rank - 1)), [rank - 1]], weights) or kernel
 
 
 class _Product:

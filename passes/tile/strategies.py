@@ -16,6 +16,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
 from tapeout.ir.ops.linalg import DetOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
@@ -34,6 +35,7 @@ from tapeout.passes.tile.concat import lower_concat
 from tapeout.passes.tile.conv import lower_conv
 from tapeout.passes.tile.cumulative import lower_cumulative
 from tapeout.passes.tile.det import lower_det
+from tapeout.passes.tile.grouped import lower_grouped
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.nms import lower_nms
 from tapeout.passes.tile.non_zero import lower_non_zero
@@ -61,6 +63,7 @@ class NoStrategy(CompileError):
 
 STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     MatmulOp: (lower_matmul,),
+    GroupedMatmulOp: (lower_grouped,),
     BlockSparseMatmulOp: (lower_block_sparse,),
     PoolOp: (lower_window,),
     ConvOp: (lower_winograd, lower_window, lower_conv),
@@ -82,7 +85,16 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
 
 NORMS = (SoftmaxOp, LayerNormOp, RmsNormOp)
 ROOTS = Roots(
-    epilogue=(ReduceOp, MatmulOp, BlockSparseMatmulOp, ConvOp, PoolOp, AttentionOp, *NORMS),
+    epilogue=(
+        ReduceOp,
+        MatmulOp,
+        GroupedMatmulOp,
+        BlockSparseMatmulOp,
+        ConvOp,
+        PoolOp,
+        AttentionOp,
+        *NORMS,
+    ),
     prologue=(ReduceOp, *NORMS),
     views=(MatmulOp, AttentionOp),
     moved=(ConvOp, PoolOp, AttentionOp),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce as fold
 
+from xdsl.ir import SSAValue
+
 from tapeout.ir import dtypes
 from tapeout.ir.dtypes import DType
 from tapeout.ir.scalars import SCALARS
@@ -31,6 +33,11 @@ def full(regs: Registers, op: ops.FullOp) -> None:
 def map_(regs: Registers, op: ops.MapOp) -> None:
     """A scalar function, vector by vector."""
     fn: str = op.fn.data
+    if any(regs.is_quads(x) for x in op.xs):
+        assert fn == "or", f"{fn} is not one of quads"
+        columns = zip(*(regs.rows(x)[0] for x in op.xs), strict=True)
+        regs.define(op.y, [[f"({' | '.join(column)})" for column in columns]], "codes", "i32")
+        return
     dtype = tile_of(op.xs[-1]).dtype
     t, returns_bool = carrier(dtype), SCALARS[fn].returns_bool
 
@@ -41,6 +48,19 @@ def map_(regs: Registers, op: ops.MapOp) -> None:
         return functions.map_text(fn, args, t, returns_bool)
 
     regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)], fn)
+
+
+def field(regs: Registers, op: ops.FieldOp) -> None:
+    """Bits of the bytes of quads: a shift of whole lanes, then a mask that cuts off neighbours."""
+    assert regs.is_quads(op.x), "fields are those of packed codes"
+    up = op.to.data - op.low.data
+    mask = ((1 << op.bits.data) - 1 << op.to.data) * 0x01010101
+
+    def text(x: str) -> str:
+        shift = f" << {up}" if up > 0 else f" >> {-up}" if up else ""
+        return f"(v_i32)((v_u32){x}{shift} & 0x{mask:08X}u)"
+
+    regs.define(op.y, [[text(x) for x in regs.rows(op.x)[0]]], "codes", "i32")
 
 
 def broadcast(regs: Registers, op: ops.BroadcastOp) -> None:
@@ -134,7 +154,7 @@ def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
     t = carrier(tile_of(op.acc).dtype).name
     depth = tile_of(op.a).shape[1]
     assert depth == 1 or (depth == 4 and late is not None), "a dot takes one step, or four bytes"
-    kind = f"dot4_{tile_of(op.a).dtype.name}_{tile_of(op.b).dtype.name}" if depth > 1 else ""
+    kind = f"dot4_{tile_of(op.a).dtype.name}_{_byte_type(op.b)}" if depth > 1 else ""
     name = regs.fresh("dot")
     rows: list[list[str]] = []
     for r, row in enumerate(regs.places(op.y)):
@@ -147,6 +167,22 @@ def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
             regs.out.line(f"const v_{t} {name}_{r}_{q} = {step};")
         rows.append([f"{name}_{r}_{q}" for _, q in row])
     regs.bind(op.y, rows)
+
+
+def _byte_type(value: SSAValue) -> str:
+    """The element type of the right side of a dot of bytes; u7 for codes that are below 128."""
+    name = tile_of(value).dtype.name
+    return "u7" if name == "u8" and _width(value) < 8 else name
+
+
+def _width(value: SSAValue) -> int:
+    """How many bits of the elements of a tile may be set, as far as fields tell."""
+    owner = value.owner
+    if isinstance(owner, ops.FieldOp):
+        return owner.to.data + owner.bits.data
+    if isinstance(owner, ops.MapOp) and owner.fn.data == "or":
+        return max(map(_width, owner.xs))
+    return tile_of(value).dtype.bits
 
 
 def _multiply_add(a: str, b: str, c: str, t: str) -> str:

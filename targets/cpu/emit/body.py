@@ -57,6 +57,8 @@ class Body:
                 arithmetic.convert(self.regs, op)
             case ops.BitcastOp():
                 arithmetic.bitcast(self.regs, op)
+            case ops.FieldOp():
+                arithmetic.field(self.regs, op)
             case ops.ReduceOp():
                 arithmetic.reduce(self.regs, op)
             case ops.TransposeOp():

@@ -160,6 +160,10 @@ def _is_interleaved(value: SSAValue) -> bool:
 
 
 def _is_deep(value: SSAValue) -> bool:
-    """Whether products read a tile several steps of ``k`` at a time."""
-    readers = [u.operation for u in value.uses]
-    return any(isinstance(op, ops.DotOp) and tile_of(op.a).shape[1] > 1 for op in readers)
+    """Whether products read a tile several steps of ``k`` at a time, perhaps in fields of it."""
+    for op in (u.operation for u in value.uses):
+        if isinstance(op, ops.DotOp) and value is not op.acc and tile_of(op.a).shape[1] > 1:
+            return True
+        if isinstance(op, ops.FieldOp | ops.MapOp) and _is_deep(op.y):
+            return True
+    return False

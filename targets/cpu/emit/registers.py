@@ -76,6 +76,10 @@ class Registers:
         """Whether a tile has one column, so that each vector holds one element many times."""
         return self.shape(value)[1] == 1
 
+    def is_quads(self, value: SSAValue) -> bool:
+        """Whether each lane of a tile's vectors holds the four bytes of a column."""
+        return len(self.rows(value)) == 1 and self.shape(value)[0] == 4
+
     def places(self, value: SSAValue) -> list[list[tuple[int, int]]]:
         """Row and vector of every variable of a tile, row by row."""
         rows, columns = self.shape(value)
