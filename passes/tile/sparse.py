@@ -2,7 +2,7 @@
 
 Loops, outside in: blocks of four vectors of rows of ``a``, and as many outputs as a vector has
 lanes (these run in parallel), stripes of four outputs, blocks that are not zero. First ``a`` is
-laid out anew, ``[M / width][K][width]``: a column of the matrix then meets one unbroken line. The
+laid out anew, ``[M / width][K * width]``: a column of the matrix then meets one unbroken line. The
 sums of some stripes go through cache and are turned there, so that epilogues and stores run along
 the outputs, as those of a dense product do.
 
@@ -54,16 +54,19 @@ class PackStarts:
 
 @dataclass(frozen=True)
 class PackColumns:
-    """Columns as ``[dots, depth]``; none is beyond ``inputs``."""
+    """Columns ``[dots, depth]``, each as the place where its line of ``width`` elements begins."""
 
     depth: int
+    width: int
     inputs: int | None
 
     def __call__(self, columns: Array) -> Array:
-        """Cut."""
-        assert (columns >= 0).all(), "a block lies outside of its matrix"
-        assert self.inputs is None or (columns < self.inputs).all(), "a block lies outside, too"
-        return columns.reshape(-1, self.depth)
+        """Cut and scale."""
+        last = int(columns.max(initial=0))
+        assert int(columns.min(initial=0)) >= 0, "a block lies outside of its matrix"
+        assert self.inputs is None or last < max(self.inputs, 1), "a block lies beyond its matrix"
+        assert last * self.width < 2**31, "places are of 32 bits"
+        return (columns * self.width).reshape(-1, self.depth)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class _Sparse:
         self.b = TileBuilder(self.kernel.sym_name.data, self.title(), inputs, outputs)
         self.pull = Pull(self.b, dict(zip(arguments, self.b.inputs, strict=True)))
         blocks = ceildiv(self.m, self.width)
-        dims = (*self.batch, blocks, self.k, as_expr(self.width))
+        dims = (*self.batch, blocks, self.k * self.width)
         self.lines = self.b.alloc(dims, spec(self.root.a).dtype, "shared")
         self.lay_out()
         self.multiply()
@@ -141,7 +144,7 @@ class _Sparse:
         )
         return {
             starts: PackStarts(self.depth),
-            columns: PackColumns(self.depth, self.k.constant),
+            columns: PackColumns(self.depth, self.width, self.k.constant),
             values: PackValues(self.depth),
         }
 
@@ -181,7 +184,7 @@ class _Sparse:
                 bounds = (*self.within_rows(row), *([(column, self.k)] if cut else []))
                 x = self.pull.buffers[self.root.a]
                 tile = b.load(x, [*batch, row, column], (lanes, lanes), bounds)
-                at = [*batch, i // self.width, down, place + lane(1, lanes)]
+                at = [*batch, i // self.width, down * self.width + place + lane(1, lanes)]
                 b.store(b.transpose(tile), self.lines, at, ((down, self.k),) if cut else ())
 
     def multiply(self) -> None:
@@ -192,7 +195,7 @@ class _Sparse:
                 sums = b.alloc([lanes, self.width], self.dtype)
                 first = loop.iv // ROWS
                 last = minimum(first + lanes // ROWS, -(-self.n // ROWS))
-                with b.loop("s", first, last) as stripe, self.pull.scope():
+                with b.loop("n", first, last) as stripe, self.pull.scope():
                     at = [ROWS * (stripe.iv - first) + lane(0, ROWS), lane(1, self.width)]
                     b.store(self.stripe(batch, i, stripe.iv), sums, at)
                 for place in range(0, self.width, lanes):
@@ -220,12 +223,12 @@ class _Sparse:
     def dot(self, before: list[Expr], d: Expr, total: SSAValue) -> SSAValue:
         """One block more, or four of bytes."""
         columns, values = (self.pull.buffers[v] for v in (self.root.columns, self.root.values))
-        line = lane(1, self.width)
 
         def row(step: int) -> SSAValue:
             at = [d, as_expr(step)] if self.packed else [d]
             column = self.place(self.b.load(columns, at, (1, 1)), self.k)
-            index = [*before, index_operand(0), line]
+            first = index_operand(0) * (1 if self.packed else self.width)
+            index = [*before, first + lane(1, self.width)]
             return self.b.load(self.lines, index, (1, self.width), indices=[column])
 
         if self.depth > 1:
