@@ -23,7 +23,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.types import Spec, specs
 from tapeout.passes.pipeline import passes
 from tapeout.targets.cpu.build import compiler
-from tapeout.targets.cpu.target import best_first
+from tapeout.targets.cpu.target import best_first, encoding
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -43,6 +43,7 @@ class Wish:
     inputs: Arrays | None = None
     at: Mapping[str, int] | None = None
     quantize: str | None = None
+    sparsify: str | None = None
     calibrate: Source | None = None
     tolerance: Tolerance = DEFAULT
 
@@ -102,9 +103,12 @@ def bisect(
     device = best_first(driver.targeted(target))[0]
     compiler(device)  # a missing one is told before the work, not after it
     module = driver.import_any(model, dims, note)
-    asked = driver.quantizing(module, wish.quantize, wish.calibrate)
+    asked = driver.requested(
+        module, quantize=wish.quantize, calibrate=wish.calibrate, sparsify=wish.sparsify
+    )
     source, inputs = _inputs(module, wish)
-    found = bisect_passes(module, passes(*asked), asked, inputs, wish.tolerance, note)
+    every = passes(*asked, encoding([device]))
+    found = bisect_passes(module, every, asked, inputs, wish.tolerance, note)
     kernels = bisect_kernels(module, device, inputs, wish.tolerance, note)
     have, plain = kernels.outputs, dict[str, Difference]()
     tolerance = replace(wish.tolerance, step=rounding_step(module.ir.walk()))

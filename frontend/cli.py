@@ -96,7 +96,7 @@ def main() -> None:
 @dims_option
 @click.option("--quantize", metavar="SPEC", help="int8, int8-dynamic, or a TOML file of formats.")
 @click.option("--calibrate", metavar="DATA", help="Samples for int8: a .npz, or a folder of them.")
-@click.option("--sparsify", metavar="SPEC", help="Drop small weights (no pass yet).")
+@click.option("--sparsify", metavar="SPEC", help="Drop weights: 2:4, 4x1@0.8, or a TOML file.")
 @click.option("--format", type=click.Choice(["file", "dir"]), default="file", show_default=True)
 @click.option("--print-after", metavar="PASS", help="Print the module after a pass, or 'all'.")
 @click.option("--stop-after", metavar="PASS", help="Print the module after a pass, and end there.")
@@ -118,14 +118,17 @@ def compile(
     from tapeout.frontend import driver
     from tapeout.frontend.terminal import progress
     from tapeout.passes.text import module_text
+    from tapeout.targets.cpu.target import encoding
 
     look = driver.Look(print_after, Path(dump) if dump is not None else None)
     with progress() as note:
         if stop_after is not None:
-            driver.targeted(target)
+            chosen = driver.targeted(target)
             module = driver.import_any(model, _unique(dims), note)
-            requested = driver.quantizing(module, quantize, calibrate)
-            driver.lower(module, look, requested, stop_after)
+            asked = driver.requested(
+                module, quantize=quantize, calibrate=calibrate, sparsify=sparsify
+            )
+            driver.lower(module, look, (*asked, encoding(chosen)), stop_after)
             text = module_text(module)
         else:
             path = driver.compile(

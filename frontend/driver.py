@@ -20,6 +20,8 @@ from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import passes
 from tapeout.passes.quantize.quantize_layers import QuantizeLayers
 from tapeout.passes.quantize.recipe import parse_quantize
+from tapeout.passes.sparsify.patterns import parse_sparsify
+from tapeout.passes.sparsify.sparsify_layers import SparsifyLayers
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
@@ -63,15 +65,16 @@ def compile(
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
     with ``.tapeout`` (a folder: without) in the current folder when left out. ``quantize``: a
     format or a file of formats (see passes/quantize); static formats take their scales from the
-    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``look`` shows
-    the module on its way; ``note`` is told what is being done.
+    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``sparsify``: which
+    weights become zero (see passes/sparsify). ``look`` shows the module on its way; ``note`` is
+    told what is being done.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    _refuse_spec("sparsify", sparsify)
     module = import_any(model, dims, note)
-    lower(module, look, quantizing(module, quantize, calibrate), note=note)
+    asked = requested(module, quantize=quantize, calibrate=calibrate, sparsify=sparsify)
+    lower(module, look, (*asked, cpu.encoding(chosen)), note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
@@ -98,32 +101,41 @@ def load_any(model: Any) -> CheckedModel:
     raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
 
 
-def quantizing(
-    module: Module, quantize: str | None, calibrate: Source | None = None
+def requested(
+    module: Module,
+    *,
+    quantize: str | None = None,
+    calibrate: Source | None = None,
+    sparsify: str | None = None,
 ) -> tuple[Pass, ...]:
-    """The passes that ``--quantize`` and ``--calibrate`` ask for, after those two were checked."""
+    """The passes that ``--quantize``, ``--sparsify`` and ``--calibrate`` ask for, checked."""
     samples = None if calibrate is None else calibration_set(calibrate, module)
-    if quantize is None:
-        if samples is not None:
-            fix = "name a format, --quantize int8, or leave --calibrate out"
-            raise CompileError("E0101", "--calibrate has no use without --quantize", (), fix)
-        return ()
-    parse_quantize(quantize)
-    return (QuantizeLayers(quantize, samples),)
+    if quantize is None and sparsify is None and samples is not None:
+        fix = "name a format, --quantize int8, or leave --calibrate out"
+        what = "--calibrate has no use without --quantize or --sparsify"
+        raise CompileError("E0101", what, (), fix)
+    passes: list[Pass] = []
+    if sparsify is not None:
+        parse_sparsify(sparsify)
+        passes.append(SparsifyLayers(sparsify, samples))
+    if quantize is not None:
+        parse_quantize(quantize)
+        passes.append(QuantizeLayers(quantize, samples))
+    return tuple(passes)
 
 
 def lower(
     module: Module,
     look: Look = NOTHING,
-    requested: Sequence[Pass] = (),
+    asked: Sequence[Pass] = (),
     stop_after: str | None = None,
     note: Note = lambda _: None,
 ) -> None:
-    """Run all passes that do not depend on a target, and those that were ``requested``.
+    """Run all passes that do not depend on a target, and those that were ``asked`` for.
 
     Errors: E0101 for a pass to look at that is not among them.
     """
-    chosen = passes(*requested)
+    chosen = passes(*asked)
     for option, name in (("--print-after", look.print_after), ("--stop-after", stop_after)):
         known = list(dict.fromkeys(p.name for p in chosen))
         if name is not None and name not in (*known, *(["all"] if "print" in option else [])):
@@ -158,16 +170,6 @@ def targeted(target: str) -> list[Device]:
                 f"leave the device out for this machine: --target {name}",
             )
     return [cpu.built_on(machine(), devices()[kind]) for kind in wanted]
-
-
-def _refuse_spec(option: str, value: str | None) -> None:
-    if value is not None:
-        raise CompileError(
-            "E0404",
-            f"--{option} has no pass yet",
-            [("given", value)],
-            f"leave --{option} out: the program computes in the model's own element types",
-        )
 
 
 def _no_importer(kind: str) -> CompileError:

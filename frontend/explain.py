@@ -25,7 +25,7 @@ from tapeout.ir.types import Spec, spec, specs
 from tapeout.passes.memory.plan import make_plan
 from tapeout.targets.cpu.build import compiler
 from tapeout.targets.cpu.device import Device
-from tapeout.targets.cpu.target import lower_kernels
+from tapeout.targets.cpu.target import encoding, lower_kernels
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def explain(
     """
     devices = driver.targeted(target)
     module = driver.import_any(model, dims, note)
-    driver.lower(module, note=note)
+    driver.lower(module, asked=[encoding(devices)], note=note)
     note("lowering kernels")
     refuse(module, devices)
     return _explanation(module, devices, at)

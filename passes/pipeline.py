@@ -26,6 +26,7 @@ from tapeout.passes.simplify.fold import Fold
 from tapeout.passes.simplify.norms import RecomposeNorms
 from tapeout.passes.simplify.rotary import RecomposeRotary
 from tapeout.passes.sparsify.encode_products import EncodeProducts
+from tapeout.passes.sparsify.sparsify_layers import SparsifyLayers
 
 SIMPLIFY: tuple[Pass, ...] = (
     DropDead(),
@@ -64,7 +65,7 @@ LAYOUT: tuple[Pass, ...] = (
 )
 KERNELS: tuple[Pass, ...] = (Fuse(),)
 
-ON_REQUEST: tuple[Pass, ...] = (QuantizeLayers(),)
+ON_REQUEST: tuple[Pass, ...] = (SparsifyLayers(), QuantizeLayers())
 """Passes that run where a user asks for them, in front of the stage ``quantize``."""
 
 PIPELINE: Mapping[str, tuple[Pass, ...]] = {

@@ -16,7 +16,9 @@ class Device:
     ``lanes``: elements of a vector, the same for all types. ``tile_m`` x ``tile_n``: the register
     tile of a product in f32. ``features``: what the loader looks for in the CPU. What one core
     computes and reads per second is that of the machine that ``sources`` names: an instruction
-    set has no clock.
+    set has no clock. ``sparse_i8_break_even`` and ``sparse_f32_break_even``: the part of 4x1 blocks
+    of zeros from which on the sparse product is faster than the dense one; 1 where nobody has
+    measured it.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Device:
     l2_bytes: int
     f32_gflop_per_s_per_core: float
     memory_gb_per_s_per_core: float
+    sparse_i8_break_even: float
+    sparse_f32_break_even: float
     sources: Mapping[str, str] = field(hash=False)
 
 
