@@ -94,8 +94,11 @@ def main() -> None:
 @target_option
 @click.option("-o", "--output", metavar="FILE", help="Default: MODEL.tapeout, in this folder.")
 @dims_option
-@click.option("--quantize", metavar="SPEC", help="int8, int8-dynamic, or a TOML file of formats.")
+@click.option("--quantize", metavar="SPEC", help="A format, int8+w4g32, auto, or a TOML file.")
 @click.option("--calibrate", metavar="DATA", help="Samples for int8: a .npz, or a folder of them.")
+@click.option("--max-drop", metavar="METRIC=VALUE", help="What formats may cost: accuracy=0.5.")
+@click.option("--evaluate", metavar="DATA", help="What --max-drop is measured on, with labels.")
+@click.option("--report", metavar="FILE.json", help="Write there what each layer became, and why.")
 @click.option("--sparsify", metavar="SPEC", help="Drop weights: 2:4, 4x1@0.8, or a TOML file.")
 @click.option("--format", type=click.Choice(["file", "dir"]), default="file", show_default=True)
 @click.option("--print-after", metavar="PASS", help="Print the module after a pass, or 'all'.")
@@ -108,6 +111,9 @@ def compile(
     dims: Pairs,
     quantize: str | None,
     calibrate: str | None,
+    max_drop: str | None,
+    evaluate: str | None,
+    report: str | None,
     sparsify: str | None,
     format: Literal["file", "dir"],
     print_after: str | None,
@@ -115,20 +121,23 @@ def compile(
     dump: str | None,
 ) -> None:
     """Compile MODEL (.onnx) to an artifact."""
-    from tapeout.frontend import driver
-    from tapeout.frontend.terminal import progress
+    from tapeout.frontend import driver, layer_report
+    from tapeout.frontend.layer_report import LayerReport
+    from tapeout.frontend.quantizing import Quantizing, quantizing
+    from tapeout.frontend.terminal import console, progress
     from tapeout.passes.text import module_text
-    from tapeout.targets.cpu.target import encoding
 
     look = driver.Look(print_after, Path(dump) if dump is not None else None)
+    told: list[LayerReport] = []
     with progress() as note:
         if stop_after is not None:
-            chosen = driver.targeted(target)
+            devices = driver.targeted(target)
             module = driver.import_any(model, _unique(dims), note)
-            asked = driver.requested(
-                module, quantize=quantize, calibrate=calibrate, sparsify=sparsify
+            wish = Quantizing(
+                *(quantize, calibrate, max_drop, evaluate, sparsify), tell=told.append
             )
-            driver.lower(module, look, (*asked, encoding(chosen)), stop_after)
+            requested = quantizing(module, devices, wish, note)
+            driver.lower(module, look, requested, stop_after)
             text = module_text(module)
         else:
             path = driver.compile(
@@ -138,11 +147,18 @@ def compile(
                 format=format,
                 quantize=quantize,
                 calibrate=calibrate,
+                max_drop=max_drop,
+                evaluate=evaluate,
                 sparsify=sparsify,
                 look=look,
                 note=note,
+                tell=told.append,
             )
             text = f"{path}\n"
+    for each in told:
+        layer_report.show(each, console(stderr=True), all_rows=max_drop is not None)
+        if report is not None:
+            layer_report.write(each, Path(report))
     click.echo(text, nl=False)
 
 
@@ -254,6 +270,7 @@ def explain(
 @dims_option
 @click.option("--quantize", metavar="SPEC", help="As for compile.")
 @click.option("--calibrate", metavar="DATA", help="As for compile; its first sample is compared.")
+@click.option("--sparsify", metavar="SPEC", help="As for compile.")
 @click.option(
     *("--at", "at"), type=_size, multiple=True, metavar="NAME=N", help="A size of made-up inputs."
 )
@@ -269,6 +286,7 @@ def bisect(
     dims: Pairs,
     quantize: str | None,
     calibrate: str | None,
+    sparsify: str | None,
     at: Pairs,
     inputs: Pairs,
     rtol: float,
@@ -289,7 +307,7 @@ def bisect(
     if at and inputs:
         raise click.UsageError("--at is for inputs that are made up, --input gives them")
     wish = bisect_.Wish(
-        *(read_inputs(_unique(inputs).items()), _unique(at), quantize, calibrate),
+        *(read_inputs(_unique(inputs).items()), _unique(at), quantize, calibrate, sparsify),
         Tolerance(rtol, atol),
     )
     with progress() as note:

@@ -10,18 +10,15 @@ from typing import Any, Literal
 
 import onnx
 
-from tapeout.frontend.calibration import Source, calibration_set
+from tapeout.frontend.calibration import Source
 from tapeout.frontend.onnx.importer import import_model
 from tapeout.frontend.onnx.load import load_model
 from tapeout.frontend.onnx.view import CheckedModel
+from tapeout.frontend.quantizing import Quantizing, Tell, quantizing
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import passes
-from tapeout.passes.quantize.quantize_layers import QuantizeLayers
-from tapeout.passes.quantize.recipe import parse_quantize
-from tapeout.passes.sparsify.patterns import parse_sparsify
-from tapeout.passes.sparsify.sparsify_layers import SparsifyLayers
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
@@ -54,9 +51,12 @@ def compile(
     format: Literal["file", "dir"] = "file",
     quantize: str | None = None,
     calibrate: Source | None = None,
+    max_drop: str | None = None,
+    evaluate: Source | None = None,
     sparsify: str | None = None,
     look: Look = NOTHING,
     note: Note = lambda _: None,
+    tell: Tell = lambda _: None,
 ) -> Path:
     """Compile a model and write its artifact; returns where.
 
@@ -65,16 +65,18 @@ def compile(
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
     with ``.tapeout`` (a folder: without) in the current folder when left out. ``quantize``: a
     format or a file of formats (see passes/quantize); static formats take their scales from the
-    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``sparsify``: which
-    weights become zero (see passes/sparsify). ``look`` shows the module on its way; ``note`` is
-    told what is being done.
+    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``max_drop``
+    (``accuracy=0.5``, see passes/budget) has each layer take one of the formats that ``quantize``
+    names (``int8+w4g32``, ``auto``), so that the model, measured on ``evaluate``, loses no more.
+    ``sparsify``: which weights become zero (see passes/sparsify). ``look`` shows the module on its
+    way; ``note`` is told what is being done, ``tell`` what layers became.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
     module = import_any(model, dims, note)
-    asked = requested(module, quantize=quantize, calibrate=calibrate, sparsify=sparsify)
-    lower(module, look, (*asked, cpu.encoding(chosen)), note=note)
+    wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
+    lower(module, look, quantizing(module, chosen, wish, note), note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
@@ -101,41 +103,18 @@ def load_any(model: Any) -> CheckedModel:
     raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
 
 
-def requested(
-    module: Module,
-    *,
-    quantize: str | None = None,
-    calibrate: Source | None = None,
-    sparsify: str | None = None,
-) -> tuple[Pass, ...]:
-    """The passes that ``--quantize``, ``--sparsify`` and ``--calibrate`` ask for, checked."""
-    samples = None if calibrate is None else calibration_set(calibrate, module)
-    if quantize is None and sparsify is None and samples is not None:
-        fix = "name a format, --quantize int8, or leave --calibrate out"
-        what = "--calibrate has no use without --quantize or --sparsify"
-        raise CompileError("E0101", what, (), fix)
-    passes: list[Pass] = []
-    if sparsify is not None:
-        parse_sparsify(sparsify)
-        passes.append(SparsifyLayers(sparsify, samples))
-    if quantize is not None:
-        parse_quantize(quantize)
-        passes.append(QuantizeLayers(quantize, samples))
-    return tuple(passes)
-
-
 def lower(
     module: Module,
     look: Look = NOTHING,
-    asked: Sequence[Pass] = (),
+    requested: Sequence[Pass] = (),
     stop_after: str | None = None,
     note: Note = lambda _: None,
 ) -> None:
-    """Run all passes that do not depend on a target, and those that were ``asked`` for.
+    """Run all passes that do not depend on a target, and those that were ``requested``.
 
     Errors: E0101 for a pass to look at that is not among them.
     """
-    chosen = passes(*asked)
+    chosen = passes(*requested)
     for option, name in (("--print-after", look.print_after), ("--stop-after", stop_after)):
         known = list(dict.fromkeys(p.name for p in chosen))
         if name is not None and name not in (*known, *(["all"] if "print" in option else [])):

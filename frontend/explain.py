@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tapeout.frontend import driver, roofline
+from tapeout.frontend.module_sizes import sizes_of, symbols_of
 from tapeout.frontend.roofline import Ceilings
-from tapeout.frontend.sizes import choose
 from tapeout.frontend.terminal import scaled
 from tapeout.ir.cost import Cost, bytes_moved, kernel_cost
 from tapeout.ir.errors import CompileError, together
-from tapeout.ir.expr import Expr, Symbol, as_expr
+from tapeout.ir.expr import Symbol, as_expr
 from tapeout.ir.guards import Guard, guards
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
@@ -71,7 +71,7 @@ def explain(
     """
     devices = driver.targeted(target)
     module = driver.import_any(model, dims, note)
-    driver.lower(module, asked=[encoding(devices)], note=note)
+    driver.lower(module, requested=[encoding(devices)], note=note)
     note("lowering kernels")
     refuse(module, devices)
     return _explanation(module, devices, at)
@@ -97,14 +97,12 @@ def _explanation(module: Module, devices: Sequence[Device], at: Mapping[str, int
     entry = next(iter(module.entries()))
     kernels = module.kernels()
     names = [op.callee.data for op in entry.walk() if isinstance(op, CallOp)]
-    values = [*specs(entry.body.block.args), *(s for k in kernels.values() for s in _specs(k))]
-    symbols = sorted({s for v in values for d in v.dims for s in d.symbols()}, key=str)
-    chosen = _sizes(entry, symbols, at)
+    chosen = sizes_of(module, entry, at)
     return Explanation(
         [f"cpu:{d.name}" for d in devices],
         list(zip(entry.inputs.data, specs(entry.body.block.args), strict=True)),
         list(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True)),
-        symbols,
+        symbols_of(module),
         chosen,
         _rows([kernels[name] for name in names], chosen),
         len(kernels),
@@ -113,21 +111,6 @@ def _explanation(module: Module, devices: Sequence[Device], at: Mapping[str, int
         sum(_weights(entry)),
         guards(module, entry.sym_name.data),
     )
-
-
-def _specs(kernel: KernelOp) -> list[Spec]:
-    return [s for op in kernel.walk() if isinstance(op, NNOp) for s in specs(op.results)]
-
-
-def _sizes(entry: EntryOp, symbols: Iterable[Symbol], at: Mapping[str, int]) -> dict[str, int]:
-    """Chosen for the inputs' symbols; one that data decides its greatest."""
-    first = {str(s.dims[0]) for s in specs(entry.body.block.args) if s.dims}
-    own = [(s.name, s.lo, s.hi) for s in symbols if not isinstance(s.hi, Expr)]
-    chosen = choose(own, first, at)
-    for s in symbols:
-        if isinstance(s.hi, Expr):
-            chosen[s.name] = s.hi.evaluate(chosen)
-    return chosen
 
 
 def _rows(calls: Iterable[KernelOp], at: Mapping[str, int]) -> list[Row]:

@@ -61,7 +61,8 @@ NAMED: dict[str, LayerFormat | None] = {
 }
 KNOWN = "int8, int8-dynamic, wB, wBgG, wBa8, wBa8gG (B bits, groups of G), bf16, fp16, none"
 
-_USUAL = (*NAMED, "w8", "w4", "w4g32", "w4g128", "w4g32a", "w3g64", "w2g32", "w4a8g128")
+USUAL = (*NAMED, "w8", "w4", "w4g32", "w4g128", "w4g32a", "w3g64", "w2g32", "w4a8g128")
+"""What ``auto`` tries, as far as it is lowered, and what a slip of the pen is compared with."""
 _MEANT = {
     **{"int8-static": "int8", "w8a8": "int8-dynamic", "int4": "w4g32", "int2": "w2g32"},
     **{"f16": "fp16", "float16": "fp16", "bfloat16": "bf16", "fp32": "none", "float32": "none"},
@@ -108,9 +109,9 @@ def _of_name(name: str, facts: Sequence[tuple[str, object]]) -> LayerFormat | No
 def nearest_of(name: str) -> str:
     """The format that ``name`` looks most like, or nothing."""
     plain = name.casefold().replace("_", "-")
-    if plain in _USUAL or plain in _MEANT:
+    if plain in USUAL or plain in _MEANT:
         return _MEANT.get(plain, plain)
-    return next(iter(get_close_matches(plain, _USUAL, 1, 0.4)), "")
+    return next(iter(get_close_matches(plain, USUAL, 1, 0.4)), "")
 
 
 def _in_range(

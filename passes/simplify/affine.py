@@ -108,7 +108,7 @@ class ScaleIntoConv(Pattern[MapOp]):
         if scaled is None or (bias is not None and shift is None):
             return None
         new_bias = None if shift is None else edit.constant(shift)
-        return edit.add(ConvOp, conv.x, edit.constant(scaled), new_bias, **conv.attrs())
+        return edit.add(ConvOp, conv.x, edit.derived(scaled, conv.w), new_bias, **conv.attrs())
 
 
 class ShiftIntoConv(Pattern[MapOp]):
@@ -152,7 +152,9 @@ class ScaleIntoMatmul(Pattern[MapOp]):
         scaled = _scaled(weights, factors.reshape(-1, 1) if transposed else factors)
         if scaled is None:
             return None
-        return edit.add(MatmulOp, product.a, edit.constant(scaled), transpose_b=transposed)
+        return edit.add(
+            MatmulOp, product.a, edit.derived(scaled, product.b), transpose_b=transposed
+        )
 
 
 PATTERNS: tuple[Pattern[MapOp], ...] = (

@@ -8,6 +8,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from tapeout.ir.dtypes import f32, i8
+from tapeout.passes.quantize.pays import Rates
+
 
 @dataclass(frozen=True)
 class Device:
@@ -33,10 +36,18 @@ class Device:
     l1_bytes: int
     l2_bytes: int
     f32_gflop_per_s_per_core: float
+    i8_gop_per_s_per_core: float
     memory_gb_per_s_per_core: float
     sparse_i8_break_even: float
     sparse_f32_break_even: float
     sources: Mapping[str, str] = field(hash=False)
+
+    @property
+    def rates(self) -> Rates:
+        """What one core computes and reads, as passes weigh formats by it."""
+        products = {f32: self.f32_gflop_per_s_per_core, i8: self.i8_gop_per_s_per_core}
+        source = f"cpu:{self.name}, {self.sources['ceilings']}"
+        return Rates(products, self.memory_gb_per_s_per_core, source)
 
 
 @cache

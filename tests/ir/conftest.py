@@ -95,6 +95,16 @@ class Sample:
         return f"{self.name}-{kinds}"
 
 
+def _grouped(a: Array, a_scale: Array, scale: Array, zero: Array | None, attrs: Any) -> Sample:
+    """A product of 5 outputs in groups of 8."""
+    random = np.random.default_rng(6)
+    codes = random.integers(0, 1 << attrs["bits"], (5, a.shape[-1])).astype(np.uint8)
+    groups = a.astype(np.int32).reshape(*a.shape[:-1], -1, 8)
+    points = None if zero is None else zero.view(np.uint8)
+    given = (a, a_scale, groups.sum(axis=-1, dtype=np.int32), codes, scale, points)
+    return Sample("nn.grouped_matmul", given, {"group": 8, **attrs}, tolerance=1e-3)
+
+
 def _samples() -> list[Sample]:
     r = np.random.default_rng(7)
 
@@ -179,6 +189,9 @@ def _samples() -> list[Sample]:
         ),
         Sample("nn.concat", ((n(2, 3), n(2, 1)),), {"axis": 1}),
         Sample("nn.dequantize", (b8(4, 5), n(5), None), {"to": f32}),
+        _grouped(b8(2, 3, 24), n(2, 3, 3), n(5, 3), b8(5, 3), {"bits": 3}),
+        _grouped(b8(3, 24), n(3, 1), n(5, 1), None, {"bits": 8, "point": 128}),
+        _grouped(b8(3, 24), n(3, 3), n(5, 3), None, {"bits": 1, "step": 2, "point": 1}),
         Sample("nn.dequantize", (b8(4, 5), n(4, 1), b8(4, 1)), {"to": f32}),
         Sample("nn.dequantize", (b8(3, 7), n(3, 3), b8(3, 3)), {"axis": 1, "block": 3, "to": f32}),
         Sample("nn.softmax", (n(3, 4, 5) * 20,), {"axis": 1}),

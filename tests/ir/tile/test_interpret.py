@@ -119,6 +119,15 @@ def test_lines_that_are_interleaved_are_dealt_out_in_fours(begin: Begin) -> None
     np.testing.assert_array_equal(dealt.reshape(4, 8, 4), x.reshape(4, 8, 4)[:, fours])
 
 
+def test_a_field_is_cut_out_and_moved(begin: Begin) -> None:
+    b = begin({"x0": [1, 4]}, {"y0": [1, 4]}, {"x0": u8, "y0": u8})
+    x = b.load(b.inputs[0], [0, lane(1, 4)], (1, 4))
+    b.store(b.field(x, low=2, bits=3, to=1), b.outputs[0], [0, lane(1, 4)])
+    given = np.array([[0b11111111, 0b00010100, 0b11100011, 0]], np.uint8)
+    (y,) = interpret.run(b.program, [given], {})
+    np.testing.assert_array_equal(y, [[0b1110, 0b1010, 0, 0]])
+
+
 def test_a_reduction_keeps_its_axis(begin: Begin) -> None:
     b = begin({"x0": [2, 5]}, {"y0": [1, 5], "y1": [2, 1]})
     x = b.load(b.inputs[0], [lane(0, 2), lane(1, 5)], (2, 5))

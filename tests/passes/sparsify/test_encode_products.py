@@ -64,7 +64,7 @@ def test_bytes_are_filled_up_to_whole_dots(graph: Graph, check: Check) -> None:
     ],
 )
 def test_a_matrix_stays_dense_where_that_is_faster(
-    graph: Graph, check: Check, zeros: float, options: dict[str, float], why: str
+    graph: Graph, check: Check, zeros: float, options: dict[str, Any], why: str
 ) -> None:
     g, told = graph(x="f32 1, 3, 40"), list[Choice]()
     counts = check(g.returning(product(g, zeros)), [EncodeProducts(**options, choices=told)], {})
