@@ -41,6 +41,7 @@ SIMPLIFY: tuple[Pass, ...] = (
     DropDead(),
 )
 QUANTIZE: tuple[Pass, ...] = (
+    CommonSubexpressions(),
     IntegerProducts(),
     PlainNumbers(),
     Fold(),

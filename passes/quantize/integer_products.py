@@ -21,8 +21,10 @@ from xdsl.ir import SSAValue
 from tapeout.ir.dtypes import f32, i32
 from tapeout.ir.expr import ZERO, as_expr
 from tapeout.ir.module import Module
+from tapeout.ir.numeric import is_byte
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp
+from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.views import ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
@@ -57,7 +59,7 @@ class IntegerProducts(Pass):
 
     def apply(self, module: Module) -> None:
         """Rewrite every product and convolution of quantised activations and constant codes."""
-        drive(module, [ViewOfCodes(), IntegerMatmul(), IntegerConv()])
+        drive(module, [ViewOfCodes(), MaxOfCodes(), IntegerMatmul(), IntegerConv()])
 
 
 class ViewOfCodes(Pattern[ViewOp]):
@@ -76,6 +78,27 @@ class ViewOfCodes(Pattern[ViewOp]):
         codes = edit.add(type(op), inner.x, **op.attrs())
         zero = alone[1] if inner.zero is not None else None
         return edit.add(DequantizeOp, codes, alone[0], zero, to=inner.to.data)
+
+
+class MaxOfCodes(Pattern[PoolOp]):
+    """``max_pool(dequantize(x)) = dequantize(max_pool(x))`` where one scale above 0 stands for all.
+
+    A window with nothing inside has no largest number: then it holds the lowest code.
+    """
+
+    root = PoolOp
+
+    def _rewrite(self, op: PoolOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, DequantizeOp)
+        if inner is None or op.fn.data != "max" or not is_byte(spec(inner.x).dtype):
+            return None
+        scale, zero = edit.array(inner.scale), inner.zero
+        if scale is None or scale.size != 1 or not (scale > 0).all():
+            return None
+        if zero is not None and spec(zero).size != 1:
+            return None
+        codes = edit.add(PoolOp, inner.x, **op.attrs())
+        return edit.add(DequantizeOp, codes, inner.scale, zero, to=inner.to.data)
 
 
 class IntegerMatmul(Pattern[MatmulOp]):
@@ -161,7 +184,8 @@ def _padded(op: ConvOp, a: Activation, edit: Edit) -> SSAValue:
     for i in range(rank - 2):
         low[first + i], high[first + i] = as_expr(pads[i]), as_expr(pads[rank - 2 + i])
     assert not isinstance(a.zero, SSAValue), "padding is a literal"
-    point = edit.constant(a.zero.astype(spec(a.codes).dtype.numpy))
+    # Plain zeros may be written by whoever makes the codes.
+    point = edit.constant(a.zero.astype(spec(a.codes).dtype.numpy)) if a.zero else None
     return edit.add(PadOp, a.codes, point, low=tuple(low), high=tuple(high), mode="constant")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.layers import Layer, layers
 from tapeout.passes.quantize.nearest import round_to_nearest
 from tapeout.passes.quantize.recipe import parse_quantize
+from tapeout.passes.quantize.residuals import Residual, residuals
 from tapeout.passes.quantize.weights import WeightFormat
 from tapeout.passes.rewrite import Edit
 
@@ -63,10 +64,11 @@ class QuantizeLayers(Pass):
         chosen = [(layer, f) for layer in found if (f := recipe.of(layer.name)) is not None]
         _refuse({str(f): f for _, f in chosen}.values(), self.samples)
         static = [pair for pair in chosen if pair[1].activations == "static"]
-        scalings = self._static(module, static)
+        sums = list(residuals(module, [pair[0].op for pair in static]))
+        scalings = self._static(module, static, sums)
         edit = Edit(module)
         for layer, format in chosen:
-            if format.activations == "dynamic" and isinstance(layer.op, ConvOp):
+            if format.activations == "dynamic" and _is_conv(layer):
                 continue
             edit.at(layer.op)
             if format.activations == "static":
@@ -74,14 +76,18 @@ class QuantizeLayers(Pass):
             else:
                 a = _dynamic(layer.input, edit)
             _replace(layer, a, _weight(layer, format, module, edit))
+        for each in sums:
+            edit.at(each.op)
+            each.op.operands[each.place] = _static(each.value, scalings[each.value], edit)
 
     def _static(
-        self, module: Module, chosen: list[tuple[Layer, LayerFormat]]
+        self, module: Module, chosen: list[tuple[Layer, LayerFormat]], sums: Sequence[Residual]
     ) -> Mapping[SSAValue, Scaling]:
         """The scale and zero point of every activation that has static ones, from the samples."""
         if not chosen or self.samples is None:
             return {}
-        observers = {layer.input: f.observer or "mse" for layer, f in chosen}
+        observers = {each.value: "mse" for each in sums}
+        observers |= {layer.input: f.observer or "mse" for layer, f in chosen}
         seen = observe(module, self.samples, list(observers))
         broken = [v for v in observers if seen[v].non_finite]
         if broken:
@@ -89,7 +95,7 @@ class QuantizeLayers(Pass):
             raise CompileError(
                 "E0704",
                 "calibration gives values that are not finite",
-                [("layers", ", ".join(names))],
+                [("layers", ", ".join(names) or "a residual sum")],
                 "look for overflow in the model, or give these layers the format none",
             )
         return {v: scaling(seen[v], BYTES, OBSERVERS[name]) for v, name in observers.items()}
@@ -134,8 +140,9 @@ def _static(x: SSAValue, known: Scaling, edit: Edit) -> SSAValue:
     The numbers are weights and no literals, so that equal layers stay one kernel.
     """
     scale, zero = known.scale.reshape(()), known.zero_point.reshape(()).astype(np.uint8)
-    codes = _codes(x, edit.weight(1 / scale), edit.weight(zero.astype(np.float32)), edit)
-    return edit.add(DequantizeOp, codes, edit.constant(scale), edit.constant(zero), to=f32)
+    shift = edit.weight(zero.astype(np.float32)) if zero else None
+    codes = _codes(x, edit.weight(1 / scale), shift, edit)
+    return edit.add(DequantizeOp, codes, edit.weight(scale), edit.constant(zero), to=f32)
 
 
 def _dynamic(x: SSAValue, edit: Edit) -> SSAValue:
@@ -160,10 +167,15 @@ def _dynamic(x: SSAValue, edit: Edit) -> SSAValue:
     return edit.add(DequantizeOp, codes, scale, edit.add(ConvertOp, zero, to=i32), to=f32)
 
 
-def _codes(x: SSAValue, inverse: SSAValue, zero: SSAValue, edit: Edit) -> SSAValue:
+def _codes(x: SSAValue, inverse: SSAValue, zero: SSAValue | None, edit: Edit) -> SSAValue:
     """``saturate(round(x / scale) + zero)``."""
     rounded = edit.map("round", edit.map("mul", x, inverse))
-    return edit.add(ConvertOp, edit.map("add", rounded, zero), to=u8, saturate=True)
+    shifted = rounded if zero is None else edit.map("add", rounded, zero)
+    return edit.add(ConvertOp, shifted, to=u8, saturate=True)
+
+
+def _is_conv(layer: Layer) -> bool:
+    return isinstance(layer.op, ConvOp)
 
 
 def _replace(layer: Layer, a: SSAValue, b: SSAValue) -> None:
