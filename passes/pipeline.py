@@ -44,6 +44,7 @@ SIMPLIFY: tuple[Pass, ...] = (
     DropDead(),
 )
 QUANTIZE: tuple[Pass, ...] = (
+    CommonSubexpressions(),
     GroupedProducts(),
     IntegerProducts(),
     PlainNumbers(),

@@ -37,6 +37,7 @@ CHEAP = (ConstantOp, IotaOp, DimValuesOp)
 # Not kernels: they run as steps of the program, or are free.
 STEPS = (WeightOp, BindDimsOp, IfOp, LoopOp, ReturnOp, ReshapeOp)
 MOST_RESULTS = 4
+FIXED = (ConstantOp, WeightOp)
 
 
 @dataclass(eq=False)
@@ -208,8 +209,27 @@ def is_stored(op: Operation) -> bool:
 
 
 def decodes_what_is_stored(op: Operation) -> bool:
-    """Whether bytes that others read too become wide again: who needs that reads the bytes."""
-    return isinstance(op, ConvertOp) and is_byte(spec(op.x).dtype) and not op.x.has_one_use()
+    """Whether bytes become wide again that lie in memory: who needs that reads the bytes.
+
+    They do where others read them too, or where what they stand for meets another tensor.
+    """
+    if not isinstance(op, ConvertOp) or not is_byte(spec(op.x).dtype):
+        return False
+    return not op.x.has_one_use() or _meets_another(op.y)
+
+
+def _meets_another(value: SSAValue) -> bool:
+    """Whether the maps that read ``value``, one after the other, end in a map of two tensors."""
+    while value.has_one_use():
+        (use,) = value.uses
+        op = use.operation
+        if not isinstance(op, MapOp):
+            return False
+        others = [x for x in op.xs if x is not value and not isinstance(x.owner, FIXED)]
+        if others:
+            return any(spec(x).dims == spec(op.y).dims for x in others)
+        value = op.y
+    return False
 
 
 def external_operands(group: Group) -> list[SSAValue]:

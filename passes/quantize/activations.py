@@ -25,8 +25,9 @@ def static(x: SSAValue, known: Scaling, edit: Edit) -> SSAValue:
     The numbers are weights and no literals, so that equal layers stay one kernel.
     """
     scale, zero = known.scale.reshape(()), known.zero_point.reshape(()).astype(np.uint8)
-    codes = _codes(x, edit.weight(1 / scale), edit.weight(zero.astype(np.float32)), edit)
-    return edit.add(DequantizeOp, codes, edit.constant(scale), edit.constant(zero), to=f32)
+    shift = edit.weight(zero.astype(np.float32)) if zero else None
+    codes = _codes(x, edit.weight(1 / scale), shift, edit)
+    return edit.add(DequantizeOp, codes, edit.weight(scale), edit.constant(zero), to=f32)
 
 
 def dynamic(x: SSAValue, edit: Edit) -> SSAValue:
@@ -75,7 +76,8 @@ def _f32(value: float, edit: Edit) -> SSAValue:
     return edit.constant(np.array(value, np.float32))
 
 
-def _codes(x: SSAValue, inverse: SSAValue, zero: SSAValue, edit: Edit) -> SSAValue:
+def _codes(x: SSAValue, inverse: SSAValue, zero: SSAValue | None, edit: Edit) -> SSAValue:
     """``saturate(round(x / scale) + zero)``."""
-    rounded_ = edit.map("round", edit.map("mul", x, inverse))
-    return edit.add(ConvertOp, edit.map("add", rounded_, zero), to=u8, saturate=True)
+    codes = edit.map("round", edit.map("mul", x, inverse))
+    shifted = codes if zero is None else edit.map("add", codes, zero)
+    return edit.add(ConvertOp, shifted, to=u8, saturate=True)

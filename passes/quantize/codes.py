@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import f32, i8, i32, u8
+from tapeout.ir.dtypes import DType, f32, i8, i32, u8
 from tapeout.ir.numeric import is_byte
 from tapeout.ir.ops.pointwise import BitcastOp, ConvertOp
 from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.types import spec
-from tapeout.passes.match import made_by, operands_of
+from tapeout.passes.match import behind_repeats, made_by, operands_of
 from tapeout.passes.rewrite import Edit
 
 Array = np.ndarray[Any, Any]
@@ -102,6 +102,15 @@ def unsigned(a: Activation, edit: Edit) -> Activation:
     flipped = edit.map("xor", a.codes, edit.constant(np.array(-128, i8.numpy)))
     codes = edit.add(BitcastOp, flipped, to=u8)
     return Activation(codes, _sum(a.zero, np.array(128), edit), a.scale)
+
+
+def is_code(zero: Term, dtype: DType) -> bool:
+    """Whether a zero point is surely one of the codes of ``dtype``."""
+    if isinstance(zero, SSAValue):
+        wide = made_by(behind_repeats(zero), ConvertOp)
+        return wide is not None and spec(wide.x).dtype is dtype
+    limits = np.iinfo(dtype.numpy)
+    return bool((zero >= limits.min).all() and (zero <= limits.max).all())
 
 
 def times(a: Term, b: Term, edit: Edit) -> Term:

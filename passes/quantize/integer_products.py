@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,10 @@ from xdsl.ir import SSAValue
 from tapeout.ir.dtypes import f32, i32
 from tapeout.ir.expr import ZERO, as_expr
 from tapeout.ir.module import Module
+from tapeout.ir.numeric import is_byte
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp
+from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.views import ExpandOp, PadOp, ReshapeOp, SliceOp, TransposeOp
@@ -34,6 +36,7 @@ from tapeout.passes.quantize.codes import (
     Term,
     Weights,
     activation,
+    is_code,
     times,
     unsigned,
     value_of,
@@ -57,7 +60,7 @@ class IntegerProducts(Pass):
 
     def apply(self, module: Module) -> None:
         """Rewrite every product and convolution of quantised activations and constant codes."""
-        drive(module, [ViewOfCodes(), IntegerMatmul(), IntegerConv()])
+        drive(module, [ViewOfCodes(), MaxOfCodes(), IntegerMatmul(), IntegerConv()])
 
 
 class ViewOfCodes(Pattern[ViewOp]):
@@ -78,6 +81,27 @@ class ViewOfCodes(Pattern[ViewOp]):
         return edit.add(DequantizeOp, codes, alone[0], zero, to=inner.to.data)
 
 
+class MaxOfCodes(Pattern[PoolOp]):
+    """``max_pool(dequantize(x)) = dequantize(max_pool(x))`` where one scale above 0 stands for all.
+
+    A window with nothing inside has no largest number: then it holds the lowest code.
+    """
+
+    root = PoolOp
+
+    def _rewrite(self, op: PoolOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, DequantizeOp)
+        if inner is None or op.fn.data != "max" or not is_byte(spec(inner.x).dtype):
+            return None
+        scale, zero = edit.array(inner.scale), inner.zero
+        if scale is None or scale.size != 1 or not (scale > 0).all():
+            return None
+        if zero is not None and spec(zero).size != 1:
+            return None
+        codes = edit.add(PoolOp, inner.x, **op.attrs())
+        return edit.add(DequantizeOp, codes, inner.scale, zero, to=inner.to.data)
+
+
 class IntegerMatmul(Pattern[MatmulOp]):
     """The identity above for a matrix of constant codes."""
 
@@ -96,7 +120,10 @@ class IntegerMatmul(Pattern[MatmulOp]):
         sums = b.codes.sum(axis=1 if transposed else 0, dtype=np.int64)
         total = _less(total, times(a.zero, sums, edit), edit)
         if b.offset:
-            total = edit.map("add", total, _offset_terms(a, b, sums, edit))
+            wide = edit.add(ConvertOp, a.codes, to=i32)
+            axes, k = (spec(wide).rank - 1,), b.codes.size // max(sums.size, 1)
+            rows = edit.add(ReduceOp, wide, fn="sum", axes=axes, keepdims=True)
+            total = edit.map("add", total, _offset_terms(rows, a.zero, b, k, edit))
         return _scaled(total, a, b.scale, edit)
 
 
@@ -108,20 +135,24 @@ class IntegerConv(Pattern[ConvOp]):
     def _rewrite(self, op: ConvOp, edit: Edit) -> Replacement:
         a = activation(op.x, spec(op.x).rank, edit)
         b = weights(op.w, 0, edit)
-        if a is None or b is None or b.offset or (a.scale is None) != (b.scale is None):
+        if a is None or b is None or (a.scale is None) != (b.scale is None):
+            return None
+        if b.offset and op.groups.data > 1:
+            return None
+        pads: Sequence[int] = op.pads.data
+        if any(pads) and not is_code(a.zero, spec(a.codes).dtype):
             return None
         a = unsigned(a, edit)
-        pads: Sequence[int] = op.pads.data
-        codes = a.codes
-        if any(pads):
-            if isinstance(a.zero, SSAValue):
-                return None
-            codes = _padded(op, replace(a, zero=a.zero.reshape(())), edit)
+        codes = _padded(op, a, edit) if any(pads) else a.codes
         attrs = {**op.attrs(), "pads": (0,) * len(pads)}
         total = edit.add(ConvOp, codes, edit.derived(b.codes, op.w), None, **attrs)
         sums = b.codes.reshape(b.codes.shape[0], -1).sum(axis=1, dtype=np.int64)
         one = a.zero if isinstance(a.zero, SSAValue) else a.zero.reshape(())
         total = _less(total, times(one, _beside_channels(op, sums), edit), edit)
+        if b.offset:
+            window = np.ones((1, *b.codes.shape[1:]), np.int8)
+            rows = edit.add(ConvOp, codes, edit.constant(window), None, **attrs)
+            total = edit.map("add", total, _offset_terms(rows, one, b, window.size, edit))
         scale = None if b.scale is None else _beside_channels(op, b.scale)
         total = _scaled(total, a, scale, edit)
         return total if op.bias is None else edit.map("add", total, _bias(op, op.bias, edit))
@@ -133,12 +164,9 @@ def _less(total: SSAValue, term: Term, edit: Edit) -> SSAValue:
     return total
 
 
-def _offset_terms(a: Activation, b: Weights, sums: Array, edit: Edit) -> SSAValue:
-    """``o (sum_k x - K za)``, one number per row."""
-    wide = edit.add(ConvertOp, a.codes, to=i32)
-    rows = edit.add(ReduceOp, wide, fn="sum", axes=(spec(wide).rank - 1,), keepdims=True)
-    length = b.codes.size // max(sums.size, 1)
-    rows = _less(rows, times(a.zero, np.array(length), edit), edit)
+def _offset_terms(rows: SSAValue, zero: Term, b: Weights, k: int, edit: Edit) -> SSAValue:
+    """``o (sum_k x - K za)``, from the sums of ``x``: a number for each row or window."""
+    rows = _less(rows, times(zero, np.array(k), edit), edit)
     return edit.map("mul", rows, value_of(np.array(b.offset), edit))
 
 
@@ -160,9 +188,16 @@ def _padded(op: ConvOp, a: Activation, edit: Edit) -> SSAValue:
     low, high = [ZERO] * rank, [ZERO] * rank
     for i in range(rank - 2):
         low[first + i], high[first + i] = as_expr(pads[i]), as_expr(pads[rank - 2 + i])
-    assert not isinstance(a.zero, SSAValue), "padding is a literal"
-    point = edit.constant(a.zero.astype(spec(a.codes).dtype.numpy))
+    point = _padding(a, edit)
     return edit.add(PadOp, a.codes, point, low=tuple(low), high=tuple(high), mode="constant")
+
+
+def _padding(a: Activation, edit: Edit) -> SSAValue | None:
+    """The zero point as one code; None for 0, which whoever makes the codes may write."""
+    dtype = spec(a.codes).dtype
+    if isinstance(a.zero, SSAValue):
+        return edit.add(ReshapeOp, edit.add(ConvertOp, a.zero, to=dtype), shape=())
+    return edit.constant(a.zero.reshape(()).astype(dtype.numpy)) if a.zero.any() else None
 
 
 def _bias(op: ConvOp, bias: SSAValue, edit: Edit) -> SSAValue:

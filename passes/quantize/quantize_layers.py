@@ -28,12 +28,14 @@ from tapeout.passes.quantize.narrow_floats import narrow
 from tapeout.passes.quantize.nearest import round_to_nearest
 from tapeout.passes.quantize.pays import Predictor
 from tapeout.passes.quantize.recipe import Recipe, parse_quantize
+from tapeout.passes.quantize.residuals import Residual, residuals
 from tapeout.passes.quantize.weights import QuantisedWeight, WeightFormat
 from tapeout.passes.rewrite import Edit
 
 Array = np.ndarray[Any, Any]
 Samples = Iterable[Mapping[str, Array]]
 
+STATIC_BYTES = LayerFormat("int8", WeightFormat(8), "static")
 CHANNEL_GROUP = 128
 """Activations that share a scale where weights have one per output."""
 
@@ -74,7 +76,9 @@ class QuantizeLayers(Pass):
         if self.tell is not None:
             self.tell(made)
         chosen = [(c.layer, c.format) for c in made if c.format is not None]
-        seen = self._observed(module, chosen)
+        static = [(layer, f) for layer, f in chosen if f.activations == "static"]
+        sums = list(residuals(module, [layer.op for layer, _ in static]))
+        seen = self._observed(module, chosen, sums)
         edit = Edit(module)
         for layer, format in chosen:
             edit.at(layer.op)
@@ -84,27 +88,36 @@ class QuantizeLayers(Pass):
             statistics = seen.get(layer.input)
             a = _activations(layer.input, format, statistics, edit)
             _replace(layer, a, _weight(layer, format, statistics, edit))
+        readers = {layer.input: format for layer, format in static}
+        for each in sums:
+            edit.at(each.op)
+            format = readers.get(each.value, STATIC_BYTES)
+            a = _activations(each.value, format, seen.get(each.value), edit)
+            each.op.operands[each.place] = a
 
-    def _observed(self, module: Module, chosen: Sequence[tuple[Layer, LayerFormat]]) -> Observed:
-        """What the samples show of the inputs of layers that need to know."""
+    def _observed(
+        self,
+        module: Module,
+        chosen: Sequence[tuple[Layer, LayerFormat]],
+        sums: Sequence[Residual],
+    ) -> Observed:
+        """What the samples show of the inputs of layers that need to know, and of sums."""
         grams = [layer.input for layer, f in chosen if f.method == "gptq"]
         static = [layer.input for layer, f in chosen if f.activations == "static"]
+        static += [each.value for each in sums]
         if not (grams or static) or self.samples is None:
             return {}
         seen = observe(module, self.samples, static, grams=grams)
-        broken = [layer.name for layer, _ in chosen if _is_broken(seen.get(layer.input))]
+        broken = [v for v in seen if seen[v].non_finite]
         if broken:
+            names = [layer.name for layer, _ in chosen if layer.input in broken]
             raise CompileError(
                 "E0704",
                 "calibration gives values that are not finite",
-                [("layers", ", ".join(broken))],
+                [("layers", ", ".join(names) or "a residual sum")],
                 "look for overflow in the model, or give these layers the format none",
             )
         return seen
-
-
-def _is_broken(seen: Statistics | None) -> bool:
-    return seen is not None and seen.non_finite > 0
 
 
 def _refuse(asked: Sequence[tuple[Layer, LayerFormat]], samples: Samples | None) -> None:

@@ -12,6 +12,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.numeric import is_byte
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
+from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.types import spec
 from tapeout.passes.manager import Pass
 from tapeout.passes.match import made_by, number, only_use, operands_of
@@ -23,9 +24,10 @@ FAR = 12
 
 @dataclass(frozen=True)
 class Requantize(Pass):
-    """Multiply by reciprocals of scales, and leave clamping to the conversion that saturates.
+    """From sums to codes in few steps: reciprocals of scales, no clamp twice, codes before a pool.
 
-    Saves a division and a maximum for each element of a quantised layer's result. A code may
+    Saves a division, a maximum and, in a residual sum, a multiplication for each element of a
+    quantised layer's result; and a pool's largest numbers are looked for among bytes. A code may
     differ by one where the quotient lies within rounding of the middle between two codes; so this
     looks at results of integer products only, whose scales are roundings themselves, and leaves a
     QuantizeLinear of anything else exact.
@@ -35,7 +37,7 @@ class Requantize(Pass):
 
     def apply(self, module: Module) -> None:
         """Rewrite every conversion to bytes that ends an integer product."""
-        drive(module, [ReciprocalOfScale(), ReluBeforeClamp()])
+        drive(module, [ReciprocalOfScale(), ReluBeforeClamp(), ScaleOfSum(), MaxOfCodes()])
 
 
 class ReciprocalOfScale(Pattern[MapOp]):
@@ -73,6 +75,92 @@ class ReluBeforeClamp(Pattern[ConvertOp]):
             return None
         again = edit.map("round", edit.map("mul", inner[0], product[1]))
         return edit.add(ConvertOp, again, to=u8, saturate=True)
+
+
+class ScaleOfSum(Pattern[MapOp]):
+    """``round((x + y) * c) = round(x * c + y * c)`` where both take ``c`` into scales they have."""
+
+    root = MapOp
+    fns = frozenset({"round"})
+
+    def _rewrite(self, op: MapOp, edit: Edit) -> Replacement:
+        product = operands_of(op.xs[0], "mul")
+        total = None if product is None else operands_of(product[0], "add")
+        if product is None or total is None or number(edit, product[1]) is None:
+            return None
+        alone = only_use(op.xs[0]) and only_use(product[0])
+        if not alone or not all(_takes_scale(x, edit) for x in total):
+            return None
+        if not _reaches_product(product[0], FAR):
+            return None
+        scaled = [_with_scale(x, product[1], edit) for x in total]
+        return edit.map("round", edit.map("add", *scaled))
+
+
+class MaxOfCodes(Pattern[ConvertOp]):
+    """``saturate(f(max_pool(x))) = max_pool(saturate(f(x)))`` to bytes, where ``f`` never falls."""
+
+    root = ConvertOp
+
+    def _rewrite(self, op: ConvertOp, edit: Edit) -> Replacement:
+        if not is_byte(op.to.data) or not op.saturate.data:
+            return None
+        value, maps = op.x, list[MapOp]()
+        while isinstance(value.owner, MapOp) and _never_falls(value.owner, edit):
+            maps.append(value.owner)
+            value = value.owner.xs[0]
+        pool = made_by(value, PoolOp)
+        if pool is None or pool.fn.data != "max" or not _reaches_product(pool.x, FAR):
+            return None
+        if not all(only_use(v) for v in (pool.y, *(m.y for m in maps))):
+            return None
+        made = pool.x
+        for each in reversed(maps):
+            made = edit.map(each.fn.data, made, *each.xs[1:])
+        codes = edit.add(ConvertOp, made, to=op.to.data, saturate=True)
+        return edit.add(PoolOp, codes, **pool.attrs())
+
+
+def _never_falls(op: MapOp, edit: Edit) -> bool:
+    """Whether a map of one tensor, and at most a number, keeps the order of what it maps."""
+    by = number(edit, op.xs[1]) if len(op.xs) == 2 else None
+    match op.fn.data:
+        case "round" | "relu":
+            return True
+        case "mul" | "div":
+            return by is not None and by > 0
+        case "add" | "sub" | "min" | "max":
+            return by is not None
+        case _:
+            return False
+
+
+def _takes_scale(value: SSAValue, edit: Edit) -> bool:
+    """Whether a scale on ``value`` joins a constant one, past a shift by a constant."""
+    shifted = operands_of(value, "add")
+    if shifted is not None and only_use(value) and edit.array(shifted[1]) is not None:
+        value = shifted[0]
+    scaled = operands_of(value, "mul")
+    return scaled is not None and only_use(value) and edit.array(scaled[1]) is not None
+
+
+def _with_scale(value: SSAValue, factor: SSAValue, edit: Edit) -> SSAValue:
+    """``value`` times ``factor``, of which :func:`_takes_scale` holds."""
+
+    def times(constant: SSAValue) -> SSAValue:
+        a, b = edit.array(constant), edit.array(factor)
+        assert a is not None, "it takes a scale"
+        assert b is not None, "the factor is fixed"
+        both = (a.astype(np.float64) * b).astype(np.float32)
+        # An operand and no literal, so that equal layers stay one kernel.
+        return edit.weight(both) if both.size == 1 else edit.constant(both)
+
+    shifted = operands_of(value, "add")
+    if shifted is not None:
+        return edit.map("add", _with_scale(shifted[0], factor, edit), times(shifted[1]))
+    scaled = operands_of(value, "mul")
+    assert scaled is not None, "it takes a scale"
+    return edit.map("mul", scaled[0], times(scaled[1]))
 
 
 def _reaches_product(value: SSAValue, steps: int) -> bool:

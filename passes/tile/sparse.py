@@ -105,7 +105,7 @@ class _Sparse:
         self.packed = all(
             isinstance(v, BlockArgument) and v.index in constants for v in operands[1:]
         )
-        dots = depth(self.root.a, self.root.values)
+        dots = depth(self.root.a, self.root.values, machine)
         self.depth = dots if self.packed and self.root.group.data % dots == 0 else 1
         self.dtype = accumulator(spec(self.root.y).dtype)
 

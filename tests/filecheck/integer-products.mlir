@@ -27,3 +27,18 @@
   %y = "nn.matmul"(%a, %b) : (!a, !b) -> !y
   "nn.return"(%y) : (!y) -> ()
 }) : () -> ()
+
+// The largest of numbers of one scale is the largest of their codes.
+!image = !nn.tensor<"B, 2, 4, 4", u8, "B=1..8">
+!floats = !nn.tensor<"B, 2, 4, 4", f32, "B=1..8">
+!pooled = !nn.tensor<"B, 2, 2, 2", f32, "B=1..8">
+// CHECK-LABEL: sym_name = "largest"
+// CHECK: "nn.pool"(%x)
+// CHECK-NEXT: "nn.dequantize"
+"nn.entry"() <{sym_name = "largest", inputs = #nn.strs<["x"]>, outputs = #nn.strs<["y"]>}> ({
+^bb0(%x: !image):
+  %s = "nn.constant"() <{value = #nn.array<f32, "", "0.25">}> : () -> !c
+  %0 = "nn.dequantize"(%x, %s) <{to = #nn.dtype<f32>}> : (!image, !c) -> !floats
+  %1 = "nn.pool"(%0) <{fn = #nn.str<"max">, kernel = #nn.ints<[2, 2]>, strides = #nn.ints<[2, 2]>, pads = #nn.ints<[0, 0, 0, 0]>, dilations = #nn.ints<[1, 1]>, sizes = #nn.exprs<"2, 2">}> : (!floats) -> !pooled
+  "nn.return"(%1) : (!pooled) -> ()
+}) : () -> ()

@@ -39,3 +39,31 @@
   %2 = "nn.convert"(%1) <{to = #nn.dtype<u8>, saturate = #nn.flag<true>}> : (!f) -> !q
   "nn.return"(%2) : (!q) -> ()
 }) : () -> ()
+
+// Both sides of a residual sum take the scale into their own; the clamp is the conversion's.
+!r = !nn.tensor<"B, 2", u8, "B=1..8">
+// CHECK-LABEL: sym_name = "residual"
+// CHECK: "nn.matmul"
+// CHECK: "nn.map"(%{{.*}}) <{fn = #nn.str<"mul">}>
+// CHECK: "nn.map"(%{{.*}}) <{fn = #nn.str<"mul">}>
+// CHECK: fn = #nn.str<"add">
+// CHECK-NEXT: fn = #nn.str<"round">
+// CHECK-NEXT: "nn.convert"
+"nn.entry"() <{sym_name = "residual", inputs = #nn.strs<["x", "r"]>, outputs = #nn.strs<["y"]>}> ({
+^bb0(%x: !x, %r: !r):
+  %w = "nn.constant"() <{value = #nn.array<i8, "4, 2", "1, -2, 3, 4, -5, 6, 7, 8">}> : () -> !w
+  %s = "nn.constant"() <{value = #nn.array<f32, "", "0.5">}> : () -> !c
+  %t = "nn.constant"() <{value = #nn.array<f32, "", "0.25">}> : () -> !c
+  %inverse = "nn.constant"() <{value = #nn.array<f32, "", "4.0">}> : () -> !c
+  %0 = "nn.matmul"(%x, %w) : (!x, !w) -> !y
+  %1 = "nn.convert"(%0) <{to = #nn.dtype<f32>}> : (!y) -> !f
+  %2 = "nn.map"(%1, %s) <{fn = #nn.str<"mul">}> : (!f, !c) -> !f
+  %3 = "nn.convert"(%r) <{to = #nn.dtype<f32>}> : (!r) -> !f
+  %4 = "nn.map"(%3, %t) <{fn = #nn.str<"mul">}> : (!f, !c) -> !f
+  %5 = "nn.map"(%2, %4) <{fn = #nn.str<"add">}> : (!f, !f) -> !f
+  %6 = "nn.map"(%5) <{fn = #nn.str<"relu">}> : (!f) -> !f
+  %7 = "nn.map"(%6, %inverse) <{fn = #nn.str<"mul">}> : (!f, !c) -> !f
+  %8 = "nn.map"(%7) <{fn = #nn.str<"round">}> : (!f) -> !f
+  %9 = "nn.convert"(%8) <{to = #nn.dtype<u8>, saturate = #nn.flag<true>}> : (!f) -> !q
+  "nn.return"(%9) : (!q) -> ()
+}) : () -> ()

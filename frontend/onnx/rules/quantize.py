@@ -18,7 +18,9 @@ from tapeout.ir.ops.quantized import DequantizeOp
 from tapeout.ir.shapes import check_axis, never_equal
 
 
+# Before opset 21, ONNX Runtime's tool writes 16-bit codes in its own domain.
 @rule("QuantizeLinear")
+@rule("QuantizeLinear", domain="com.microsoft")
 def quantize_linear(
     b: Builder, node: Call, x: Value, scale: Value, zero: Value | None = None
 ) -> Value:
@@ -38,6 +40,7 @@ def quantize_linear(
 
 
 @rule("DequantizeLinear")
+@rule("DequantizeLinear", domain="com.microsoft")
 def dequantize_linear(
     b: Builder, node: Call, x: Value, scale: Value, zero: Value | None = None
 ) -> Value:
@@ -99,8 +102,8 @@ def qlinear_matmul(
     check_scale(node, "y_scale", out_scale, positive=True)
     total = matmul(b, node, _rows(b, x, x_zero), _columns(b, y, y_zero))
     left = _beside_rows(b, b.convert(x_scale, f32), x.rank)
-    both = b.map("mul", left, _single(b, b.convert(y_scale, f32)))
-    out = _single(b, b.convert(out_scale, f32))
+    both = b.map("mul", left, single(b, b.convert(y_scale, f32)))
+    out = single(b, b.convert(out_scale, f32))
     return requantized(b, total, b.map("div", both, out), out_zero)
 
 
@@ -109,7 +112,7 @@ def centred(b: Builder, x: Value, zero: Value | None, axis: int | None) -> Value
     wide = b.convert(x, i32)
     if zero is None:
         return wide
-    point = _single(b, b.convert(zero, i32))
+    point = single(b, b.convert(zero, i32))
     if point.rank == 1 and axis is not None:
         point = per_channel(b, point, x.rank, axis)
     return b.map("sub", wide, point)
@@ -118,8 +121,16 @@ def centred(b: Builder, x: Value, zero: Value | None, axis: int | None) -> Value
 def requantized(b: Builder, total: Value, scale: Value, zero: Value) -> Value:
     """``saturate(round(total * scale) + zero)`` in the type of ``zero``."""
     scaled = b.map("round", b.map("mul", b.convert(total, f32), b.convert(scale, f32)))
-    shifted = b.map("add", scaled, b.convert(_single(b, zero), f32))
+    shifted = b.map("add", scaled, b.convert(single(b, zero), f32))
     return b.convert(shifted, zero.dtype, saturate=True)
+
+
+def quantized(b: Builder, x: Value, scale: Value, zero: Value | None, to: DType) -> Value:
+    """``saturate(round(x / scale) + zero)`` with one scale for the tensor."""
+    shifted = b.map("round", b.map("div", x, b.convert(single(b, scale), x.dtype)))
+    if zero is not None:
+        shifted = b.map("add", shifted, b.convert(single(b, zero), x.dtype))
+    return b.convert(shifted, to, saturate=True)
 
 
 def _rows(b: Builder, x: Value, zero: Value | None) -> Value:
@@ -131,17 +142,17 @@ def _rows(b: Builder, x: Value, zero: Value | None) -> Value:
 
 
 def _beside_rows(b: Builder, x: Value, rank: int) -> Value:
-    x = _single(b, x)
+    x = single(b, x)
     return b.reshape(x, [x.dims[0], 1]) if x.rank == 1 and rank > 1 else x
 
 
 def _columns(b: Builder, x: Value, zero: Value | None) -> Value:
     """``x`` less a zero point for all, or one for each of its columns."""
     wide = b.convert(x, i32)
-    return wide if zero is None else b.map("sub", wide, _single(b, b.convert(zero, i32)))
+    return wide if zero is None else b.map("sub", wide, single(b, b.convert(zero, i32)))
 
 
-def _single(b: Builder, x: Value) -> Value:
+def single(b: Builder, x: Value) -> Value:
     """A vector of one element as a scalar."""
     return b.reshape(x, ()) if x.rank == 1 and x.dims[0] == 1 else x
 
@@ -172,7 +183,7 @@ def _blocks(node: Call, parameter: Value, x: Value) -> tuple[int, int]:
 
 def _fitted(b: Builder, node: Call, parameter: Value, x: Value) -> Value:
     """A scale or zero point that was checked: rank 0, or beside its axis, or one per block."""
-    parameter = _single(b, parameter)
+    parameter = single(b, parameter)
     axis, block = _blocks(node, parameter, x)
     if parameter.rank == 0:
         return parameter

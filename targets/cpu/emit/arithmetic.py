@@ -32,6 +32,8 @@ def full(regs: Registers, op: ops.FullOp) -> None:
 
 def map_(regs: Registers, op: ops.MapOp) -> None:
     """A scalar function, vector by vector."""
+    if _is_part_of_conversions(op):
+        return
     fn: str = op.fn.data
     if any(regs.is_quads(x) for x in op.xs):
         assert fn == "or", f"{fn} is not one of quads"
@@ -71,18 +73,48 @@ def broadcast(regs: Registers, op: ops.BroadcastOp) -> None:
 def convert(regs: Registers, op: ops.ConvertOp) -> None:
     """Another element type, vector by vector."""
     source, to, saturate = tile_of(op.x).dtype, tile_of(op.y).dtype, bool(op.saturate.data)
+    fraction = _rounded_by(op)
 
     def text(r: int, q: int) -> str:
+        if fraction is not None:
+            return f"v_sat_f32_{to.name}({regs.pick(fraction, r, q)})"
         return _converted(regs.pick(op.x, r, q), source, to, saturate)
 
     rows = [[text(r, q) for r, q in row] for row in regs.places(op.y)]
     regs.define(op.y, rows, f"as_{to.name}")
 
 
+SATURATING = (dtypes.i8, dtypes.u8, dtypes.i16, dtypes.u16)
+"""Integers that floats are clamped to and rounded to in one step."""
+
+
+def _saturates(op: ops.ConvertOp) -> bool:
+    from_f32 = carrier(tile_of(op.x).dtype) is dtypes.f32
+    return from_f32 and tile_of(op.y).dtype in SATURATING and bool(op.saturate.data)
+
+
+def _rounded_by(op: ops.ConvertOp) -> SSAValue | None:
+    """What a conversion rounds itself, where its operand is that rounded."""
+    inner = op.x.owner
+    if isinstance(inner, ops.MapOp) and inner.fn.data == "round" and _saturates(op):
+        return inner.xs[0]
+    return None
+
+
+def _is_part_of_conversions(op: ops.MapOp) -> bool:
+    """Whether it rounds what conversions round anyway."""
+    readers = [u.operation for u in op.y.uses]
+    return op.fn.data == "round" and all(
+        isinstance(o, ops.ConvertOp) and _saturates(o) for o in readers
+    )
+
+
 def _converted(text: str, source: DType, to: DType, saturate: bool) -> str:
     a, b = carrier(source), carrier(to)
     if to is dtypes.boolean:
         return f"v_bool_{a.name}(v_ne_{a.name}({text}, v_zero_{a.name}()))"
+    if saturate and a is dtypes.f32 and to in SATURATING:
+        return f"v_clip_f32_{to.name}({text})"
     if saturate and to.is_integer and a is not b:
         text, a = functions.clamp_text(text, a, to)
     wide = functions.convert_text(text, a, b)

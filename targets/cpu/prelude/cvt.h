@@ -12,13 +12,39 @@
 #define TO_STEP(x, T) __builtin_convertvector(x, v_##T)
 
 /* The 32-bit hub, and each integer type of up to 32 bits from its low bits. */
+#if TO_AVX512
+typedef char to_chars __attribute__((vector_size(16)));
+TO_FN to_chars to_chars_of(v_u8 x) { return (to_chars)x; }
+#elif TO_AVX2
+typedef char to_chars __attribute__((vector_size(16)));
+typedef i64 to_longs __attribute__((vector_size(16)));
+TO_FN to_chars to_chars_of(v_u8 x) { return (to_chars)(to_longs){(i64)x, 0}; }
+#endif
+#if TO_AVX512
+TO_FN v_i32 to_hub_i8(v_i8 x) {
+  return __builtin_ia32_pmovsxbd512_mask(to_chars_of((v_u8)x), v_zero_i32(), (u16)-1);
+}
+TO_FN v_i32 to_hub_u8(v_u8 x) {
+  return __builtin_ia32_pmovzxbd512_mask(to_chars_of(x), v_zero_i32(), (u16)-1);
+}
+#elif TO_AVX2
+TO_FN v_i32 to_hub_i8(v_i8 x) { return __builtin_ia32_pmovsxbd256(to_chars_of((v_u8)x)); }
+TO_FN v_i32 to_hub_u8(v_u8 x) { return __builtin_ia32_pmovzxbd256(to_chars_of(x)); }
+#else
 TO_FN v_i32 to_hub_i8(v_i8 x) { return TO_STEP(TO_STEP(x, i16), i32); }
 TO_FN v_i32 to_hub_u8(v_u8 x) { return (v_i32)TO_STEP(TO_STEP(x, u16), u32); }
+#endif
 TO_FN v_i32 to_hub_i16(v_i16 x) { return TO_STEP(x, i32); }
 TO_FN v_i32 to_hub_u16(v_u16 x) { return (v_i32)TO_STEP(x, u32); }
 TO_FN v_u16 to_low_u16(v_i32 x) { return TO_STEP((v_u32)x, u16); }
 TO_FN v_i16 to_low_i16(v_i32 x) { return (v_i16)to_low_u16(x); }
+#if TO_AVX512
+TO_FN v_u8 to_low_u8(v_i32 x) {
+  return (v_u8)__builtin_ia32_pmovdb512_mask(x, to_chars_of(v_zero_u8()), (u16)-1);
+}
+#else
 TO_FN v_u8 to_low_u8(v_i32 x) { return TO_STEP(to_low_u16(x), u8); }
+#endif
 TO_FN v_i8 to_low_i8(v_i32 x) { return (v_i8)to_low_u8(x); }
 TO_FN v_i32 to_low_i32(v_i32 x) { return x; }
 TO_FN v_u32 to_low_u32(v_i32 x) { return (v_u32)x; }
@@ -79,19 +105,6 @@ TO_CVT(f64, f64, x)
   TO_FN v_u8 v_cvt_##T##_bool(v_##T x) { return v_bool_##T(v_ne_##T(x, v_zero_##T())); }
 TO_ALL(TO_CVT_BOOL)
 
-/* Clamped to T's range; from f32 after rounding to nearest even, NaN as the lowest value. */
-#define TO_SATURATE(T, low, high)                                             \
-  TO_FN v_##T v_sat_i32_##T(v_i32 x) {                                        \
-    x = v_max_i32(v_min_i32(x, v_splat_i32(high)), v_splat_i32(low));         \
-    return to_low_##T(x);                                                     \
-  }                                                                           \
-  TO_FN v_##T v_sat_f32_##T(v_f32 x) {                                        \
-    x = v_fastmin_f32(v_fastmax_f32(x, v_splat_f32(low)), v_splat_f32(high)); \
-    return to_low_##T(TO_STEP(v_round_f32(x), i32));                          \
-  }
-TO_SATURATE(i8, -128, 127)
-TO_SATURATE(u8, 0, 255)
-TO_SATURATE(i16, -32768, 32767)
-TO_SATURATE(u16, 0, 65535)
+#include "sat.h"
 
 #endif

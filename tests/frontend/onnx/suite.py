@@ -6,7 +6,8 @@
 
 ``evaluator`` runs the imported module in numpy and judges the importer alone; ``any-sizes`` does
 so with a symbol for every size of the inputs above 1 (a 1 is for repeating), which not every case
-can have; ``compiled`` runs the compiled program.
+can have; ``compiled`` runs the compiled program. ``--group quantisation`` stands for all cases of
+quantised operators and of element types of 2 to 8 bits, whatever their operator.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from tapeout.frontend.onnx.load import load_model
 from tapeout.ir.errors import CompileError
 from tapeout.ir.evaluator import evaluate
 
+QUANTISATION = r"quant|qlinear|integer|int[248](?!\d)|float[48]|e8m0|_e[245]m"
+"""Names of the cases of ``--group quantisation``, in any case of letters."""
 KINDS = "node,simple,pytorch-converted,pytorch-operator,real"
 Data = Sequence[tuple[Sequence[Any], Sequence[Any]]]
 
@@ -197,15 +200,19 @@ def outcomes_of(options: argparse.Namespace) -> list[Outcome]:
     warnings.simplefilter("ignore")
     for kind in options.kind.split(","):
         CASES.extend(load_model_tests(kind=kind))
-    chosen = [
-        (options.engine, i)
-        for i, case in enumerate(CASES)
-        if re.search(options.only, case.name) and re.search(options.group, group(case))
-    ]
+    chosen = [(options.engine, i) for i, case in enumerate(CASES) if _is_chosen(case, options)]
     if options.jobs == 1:
         return [run(c) for c in chosen]
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         return pool.map(run, chosen, chunksize=8)
+
+
+def _is_chosen(case: TestCase, options: argparse.Namespace) -> bool:
+    if not re.search(options.only, case.name):
+        return False
+    if options.group == "quantisation":
+        return re.search(QUANTISATION, case.name, re.IGNORECASE) is not None
+    return re.search(options.group, group(case)) is not None
 
 
 def report(outcomes: Sequence[Outcome], options: argparse.Namespace) -> None:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from xdsl.ir import SSAValue
 
+from tapeout.ir.dtypes import f32, u8
 from tapeout.ir.module import Module
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.norm import LayerNormOp, SoftmaxOp
-from tapeout.ir.ops.pointwise import MapOp
+from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.structure import CallOp
 from tapeout.passes.fuse.outline import Fuse
 
@@ -152,3 +153,24 @@ def test_no_group_reads_a_value_before_it_exists(seed: int, graph: Graph, check:
         for op, place in order.items():
             owners = [v.owner for v in op.operands if v.owner in order]
             assert all(order[owner] < place for owner in owners), f"seed {seed}: {op}"
+
+
+def codes_and_back(g: Any, y: SSAValue) -> SSAValue:
+    """What bytes of a product stand for."""
+    codes = g.op(ConvertOp, g.map("round", y), to=u8, saturate=True)
+    return g.map("mul", g.convert(codes, f32), g.weight(6))
+
+
+def test_codes_that_meet_a_product_are_read_as_bytes(graph: Graph, check: Check) -> None:
+    g = graph(x="f32 B, 8")
+    skipped = codes_and_back(g, g.matmul(g["x"], g.weight(8, 6)))
+    module = g.returning(g.map("add", g.matmul(g["x"], g.weight(8, 6)), skipped))
+    check(module, [Fuse()], {"B": 3})
+    assert kernels(module)[0] == ["matmul", "round", "convert"]
+
+
+def test_codes_that_end_a_model_are_not_stored(graph: Graph, check: Check) -> None:
+    g = graph(x="f32 B, 8")
+    module = g.returning(codes_and_back(g, g.matmul(g["x"], g.weight(8, 6))))
+    check(module, [Fuse()], {"B": 3})
+    assert kernels(module) == [["matmul", "round", "convert", "convert", "mul"]]

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import f32, i32
+from tapeout.ir.dtypes import f32, i8, i32
+from tapeout.ir.expr import as_expr
 from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.quantized import DequantizeOp
+from tapeout.ir.types import spec
 from tapeout.passes.quantize.integer_products import IntegerProducts
 from tapeout.passes.quantize.plain import PlainNumbers
 from tapeout.passes.simplify.fold import Fold
@@ -60,6 +63,47 @@ def test_a_convolution_pads_with_its_zero_point(
     window = {"strides": (2, 1), "pads": (1, 0, 1, 2), "dilations": (1, 1), "groups": groups}
     y = g.op(ConvOp, dequantized(g, g["x"], 0.1, zero, x), b, g.weight(6), **window)
     assert is_in_bytes(check(g.returning(y), PASSES, *SIZES, rtol=1e-6))
+
+
+@pytest.mark.parametrize("x", ["u8", "i8"])
+@pytest.mark.parametrize("w_zero", [0, 20, 128])
+def test_a_convolution_pads_with_a_zero_point_that_the_run_decides(
+    graph: Graph, check: Check, x: str, w_zero: int
+) -> None:
+    g = graph(x=f"{x} B, 4, 6, 5", zero=f"{x} ")
+    centred = g.map("sub", g.convert(g["x"], i32), g.convert(g["zero"], i32))
+    w = g.fixed(g.random.integers(0, 256, (6, 4, 3, 3)) - w_zero, "i32")
+    window = {"strides": (2, 1), "pads": (1, 0, 1, 2), "dilations": (1, 1)}
+    module = g.returning(g.op(ConvOp, centred, w, None, **window))
+    check(module, PASSES, *SIZES, rtol=0, atol=0)
+    types = {spec(op.w).dtype for op in module.ir.walk() if isinstance(op, ConvOp)}
+    assert types == {i8}
+
+
+@pytest.mark.parametrize("zero", [300, -1])
+def test_what_is_no_code_pads_no_codes(graph: Graph, check: Check, zero: int) -> None:
+    g = graph(x="u8 B, 4, 6, 5")
+    centred = g.map("sub", g.convert(g["x"], i32), g.fixed(zero, "i32"))
+    w = g.fixed(g.random.integers(-128, 128, (6, 4, 3, 3)), "i32")
+    window = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    module = g.returning(g.op(ConvOp, centred, w, None, **window))
+    left = check(module, PASSES, *SIZES, rtol=0, atol=0)
+    assert left["sub"] == 1
+
+
+@pytest.mark.parametrize(("scale", "in_bytes"), [(0.25, True), (-0.25, False)])
+def test_a_max_pool_looks_at_codes(
+    graph: Graph, check: Check, scale: float, in_bytes: bool
+) -> None:
+    g = graph(x="i8 B, 4, 6, 5")
+    window = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    sizes = {"kernel": (3, 3), "sizes": (as_expr(6), as_expr(5))}
+    pooled = g.op(PoolOp, dequantized(g, g["x"], scale, -3, "i8"), fn="max", **sizes, **window)
+    b = dequantized(g, g.fixed(g.random.integers(-128, 128, (6, 4, 3, 3)), "i8"), 0.5)
+    module = g.returning(g.op(ConvOp, pooled, b, None, **window))
+    check(module, PASSES, *SIZES, rtol=1e-6)
+    (conv,) = (op for op in module.ir.walk() if isinstance(op, ConvOp))
+    assert (spec(conv.y).dtype is i32) == in_bytes
 
 
 @pytest.mark.parametrize("x", ["u8", "i8"])

@@ -17,6 +17,7 @@ KERNELS.update({f"{t}_bool": (f"{t}->u8", f"v_cvt_{t}_bool(a)") for t in TYPES})
 KERNELS.update(
     {f"sat_{s}_{t}": (f"{s}->{t}", f"v_sat_{s}_{t}(a)") for s in ("i32", "f32") for t in NARROW}
 )
+KERNELS.update({f"clip_f32_{t}": (f"f32->{t}", f"v_clip_f32_{t}(a)") for t in NARROW})
 
 
 def dtype_of(t: str) -> np.dtype[Any]:
@@ -89,8 +90,11 @@ def test_saturation_rounds_half_to_even_and_clamps(build: Build, isa: str, t: st
     x = np.concatenate([x, x * 4, np.array([1e30, -1e30, np.inf, -np.inf], np.float32)])
     want = np.clip(np.rint(x), info.min, info.max).astype(dtype_of(t))
     np.testing.assert_array_equal(run(f"sat_f32_{t}", x), want)
-    lowest = run(f"sat_f32_{t}", np.array([np.nan], np.float32))
-    assert lowest[0] == info.min
+    cut = np.clip(np.trunc(x), info.min, info.max).astype(dtype_of(t))
+    np.testing.assert_array_equal(run(f"clip_f32_{t}", x), cut)
+    for how in ("sat", "clip"):
+        lowest = run(f"{how}_f32_{t}", np.array([np.nan], np.float32))
+        assert lowest[0] == info.min
     whole = np.concatenate([np.arange(-70_000, 70_000), [2**31 - 1, -(2**31)]]).astype(np.int32)
     want = np.clip(whole, info.min, info.max).astype(dtype_of(t))
     np.testing.assert_array_equal(run(f"sat_i32_{t}", whole), want)
