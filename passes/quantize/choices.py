@@ -51,7 +51,8 @@ def choose_for(layer: Layer, asked: LayerFormat | None, predictor: Predictor | N
         return Choice(layer, asked, None, "filters are not rounded by gptq")
     # Formats of weights alone are taken for their bytes, whatever the time.
     for_speed = asked.weight is None or asked.activations is not None
-    if predictor is not None and for_speed and predictor.slower(layer, asked):
+    weighed = for_speed and not asked.always
+    if predictor is not None and weighed and predictor.slower(layer, asked):
         return Choice(layer, asked, None, f"slower: {_figures(layer, asked, predictor)}")
     return Choice(layer, asked, asked)
 
@@ -75,5 +76,6 @@ def _never_pays(asked: Sequence[Choice], predictor: Predictor) -> CompileError:
             *([("at", sizes)] if sizes else []),
             ("device", predictor.rates.source),
         ],
-        "leave --quantize out, or compile for a device with instructions for the format",
+        "leave --quantize out, compile for a device with instructions for the format, or add "
+        f"',always' for the bytes alone: --quantize {asked[0].asked},always",
     )

@@ -109,3 +109,11 @@ def test_channels_apart_are_no_dots_of_bytes(graph: Graph) -> None:
 
 def layer_compute(layer: Layer) -> float:
     return Predictor(FAST_BYTES, {}).of(layer, None).compute
+
+
+def test_who_wants_the_bytes_says_always(graph: Graph) -> None:
+    slow, module = Predictor(SLOW_BYTES, {"S": 128}), product(graph)
+    with pytest.raises(CompileError, match="int8-dynamic,always"):
+        choices(parse_quantize("int8-dynamic"), layers(module), slow)
+    (choice,) = choices(parse_quantize("int8-dynamic,always"), layers(module), slow)
+    assert choice.format == choice.asked == parse_format("int8-dynamic,always")

@@ -141,7 +141,7 @@ def test_a_file_leaves_layers_as_they_are(graph: Graph, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("format", "code"),
-    [("int8", "E0110"), ("w4g6", "E0404"), ("bf16", "E0404"), ("w4g32,gptq", "E0110")],
+    [("int8", "E0110"), ("w4g6", "E0404"), ("w4g32,gptq", "E0110")],
 )
 def test_what_cannot_be_done_is_refused(graph: Graph, format: str, code: str) -> None:
     with pytest.raises(CompileError, match=code):
