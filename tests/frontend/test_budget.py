@@ -19,7 +19,7 @@ from tapeout.frontend.cli import main
 from tapeout.frontend.layer_report import LayerReport
 
 Run = Callable[..., Result]
-SIZES = (32, 64, 48, 8)
+SIZES = (32, 32, 32, 32)
 RANDOM = np.random.default_rng(1)
 WEIGHTS = [
     (RANDOM.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
@@ -148,7 +148,7 @@ def test_what_makes_no_budget_is_refused(
 
 @pytest.mark.parametrize(
     "labels",
-    [None, np.zeros(24), np.full(24, 8), np.zeros((24, 2), np.int64)],
+    [None, np.zeros(24), np.full(24, 32), np.zeros((24, 2), np.int64)],
     ids=["none", "floats", "no class", "too many"],
 )
 def test_labels_that_do_not_fit_are_told(
