@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tapeout.frontend.metrics import METRICS, parse_max_drop
+from tapeout.frontend.metrics import METRICS, check_data, parse_max_drop
 from tapeout.ir.errors import CompileError
 
 RANDOM = np.random.default_rng(0)
@@ -75,3 +75,12 @@ def test_a_budget_is_the_most_that_may_be_lost_or_the_least_that_must_stay() -> 
 def test_what_is_no_budget_is_refused(text: str) -> None:
     with pytest.raises(CompileError, match="E0114"):
         parse_max_drop(text)
+
+
+def test_a_budget_finer_than_one_label_needs_more_of_them() -> None:
+    plain = [np.ones(60, bool), np.ones(60, bool)]
+    check_data(*parse_max_drop("accuracy=1"), plain)
+    check_data(*parse_max_drop("accuracy=0"), plain)
+    check_data(*parse_max_drop("sqnr=1"), plain)
+    with pytest.raises(CompileError, match="give 200 labels or more"):
+        check_data(*parse_max_drop("accuracy=0.5"), plain)
