@@ -100,7 +100,7 @@ def main() -> None:
 @click.option("--max-drop", metavar="METRIC=VALUE", help="What formats may cost: accuracy=0.5.")
 @click.option("--evaluate", metavar="DATA", help="What --max-drop is measured on, with labels.")
 @click.option("--report", metavar="FILE.json", help="Write there what each layer became, and why.")
-@click.option("--sparsify", metavar="SPEC", help="Drop small weights (no pass yet).")
+@click.option("--sparsify", metavar="SPEC", help="Drop weights: 2:4, 4x1@0.8, or a TOML file.")
 @click.option("--format", type=click.Choice(["file", "dir"]), default="file", show_default=True)
 @click.option("--print-after", metavar="PASS", help="Print the module after a pass, or 'all'.")
 @click.option("--stop-after", metavar="PASS", help="Print the module after a pass, and end there.")
@@ -136,7 +136,9 @@ def compile(
         if stop_after is not None:
             devices = driver.targeted(target)
             module = driver.import_any(model, _unique(dims), note)
-            wish = Quantizing(quantize, calibrate, max_drop, evaluate, tell=told.append)
+            wish = Quantizing(
+                *(quantize, calibrate, max_drop, evaluate, sparsify), tell=told.append
+            )
             requested = quantizing(module, devices, wish, note)
             driver.lower(module, look, requested, stop_after)
             text = module_text(module)
@@ -278,6 +280,7 @@ def explain(
 @dims_option
 @click.option("--quantize", metavar="SPEC", help="As for compile.")
 @click.option("--calibrate", metavar="DATA", help="As for compile; its first sample is compared.")
+@click.option("--sparsify", metavar="SPEC", help="As for compile.")
 @click.option(
     *("--at", "at"), type=_size, multiple=True, metavar="NAME=N", help="A size of made-up inputs."
 )
@@ -293,6 +296,7 @@ def bisect(
     dims: Pairs,
     quantize: str | None,
     calibrate: str | None,
+    sparsify: str | None,
     at: Pairs,
     inputs: Pairs,
     rtol: float,
@@ -313,7 +317,7 @@ def bisect(
     if at and inputs:
         raise click.UsageError("--at is for inputs that are made up, --input gives them")
     wish = bisect_.Wish(
-        *(read_inputs(_unique(inputs).items()), _unique(at), quantize, calibrate),
+        *(read_inputs(_unique(inputs).items()), _unique(at), quantize, calibrate, sparsify),
         Tolerance(rtol, atol),
     )
     with progress() as note:

@@ -55,7 +55,7 @@ def _one_point(plain: Sequence[Array]) -> float:
 
 
 def check_data(metric: Metric, budget: Budget, plain: Sequence[Array]) -> None:
-    """E0115 where one label is worth more than the budget: that nothing is lost says little then."""
+    """E0115 where one label is worth more than the budget: losing none says little then."""
     step = metric.step(plain)
     if 0 < budget.most < step:
         count = sum(kept.size for kept in plain)
