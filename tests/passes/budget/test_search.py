@@ -10,7 +10,7 @@ import pytest
 from tapeout.ir.errors import CompileError
 from tapeout.passes.budget.options import Layered, Option
 from tapeout.passes.budget.search import EVALUATIONS, Budget, Search
-from tapeout.passes.quantize.formats import parse_format
+from tapeout.passes.quantize.formats import LayerFormat, parse_format
 from tapeout.passes.quantize.layers import Layer
 from tapeout.passes.quantize.pays import Prediction
 from tapeout.passes.quantize.recipe import Recipe
@@ -41,10 +41,12 @@ def budget(most: float) -> Budget:
     return Budget(most, lambda drop: drop, f"drop={most}", lambda drop: f"drop {drop:.3g}")
 
 
-def measured(found: list[Layered], calls: list[Recipe]) -> Callable[[Recipe], float]:
+def measured(
+    found: list[Layered], calls: list[Recipe[LayerFormat]]
+) -> Callable[[Recipe[LayerFormat]], float]:
     """A model whose drop is the square root of its layers' noise."""
 
-    def drop(recipe: Recipe) -> float:
+    def drop(recipe: Recipe[LayerFormat]) -> float:
         calls.append(recipe)
         noise = 0.0
         for each in found:
@@ -57,7 +59,7 @@ def measured(found: list[Layered], calls: list[Recipe]) -> Callable[[Recipe], fl
 
 @pytest.mark.parametrize("most", [0.02, 0.1, 0.4, 0.8, 5.0])
 def test_the_budget_is_kept_and_nearly_used(most: float) -> None:
-    found, calls = layers(12), list[Recipe]()
+    found, calls = layers(12), list[Recipe[LayerFormat]]()
     best = Search(found, budget(most), measured(found, calls)).run()
     assert best.drop <= most
     assert len(calls) <= EVALUATIONS
@@ -66,7 +68,7 @@ def test_the_budget_is_kept_and_nearly_used(most: float) -> None:
 
 
 def test_the_cheapest_of_all_is_measured_once_where_it_will_do() -> None:
-    found, calls = layers(12), list[Recipe]()
+    found, calls = layers(12), list[Recipe[LayerFormat]]()
     best = Search(found, budget(100), measured(found, calls)).run()
     assert len(calls) == 1
     assert {o.name for o in best.options} == {"w2g32"}
