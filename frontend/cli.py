@@ -128,6 +128,8 @@ def compile(
     from tapeout.frontend.terminal import console, progress
     from tapeout.passes.text import module_text
 
+    if report is not None and quantize is None:
+        raise click.UsageError("--report is about --quantize")
     look = driver.Look(print_after, Path(dump) if dump is not None else None)
     told: list[LayerReport] = []
     with progress() as note:

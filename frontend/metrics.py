@@ -26,7 +26,8 @@ LEAST_SAMPLES = 3
 class Metric:
     """``keep`` of each sample's output and labels, and ``drop`` of what was kept, f32 first.
 
-    ``floor``: the value is the least allowed, not the most.
+    ``floor``: the value is the least allowed, not the most. ``step``: the least drop that the data
+    can show, from what was kept.
     """
 
     keep: Callable[[Array, Array | None], Array]
@@ -34,6 +35,7 @@ class Metric:
     unit: str
     labels: bool = False
     floor: bool = False
+    step: Callable[[Sequence[Array]], float] = lambda _: 0.0
 
 
 def _hits(logits: Array, labels: Array | None) -> Array:
@@ -45,6 +47,21 @@ def _points(plain: Sequence[Array], have: Sequence[Array]) -> float:
     """Points of accuracy lost."""
     before, after = (float(np.mean(_joined(kept))) for kept in (plain, have))
     return 100 * (before - after)
+
+
+def _one_point(plain: Sequence[Array]) -> float:
+    """Points that one label is worth."""
+    return 100 / max(1, sum(kept.size for kept in plain))
+
+
+def check_data(metric: Metric, budget: Budget, plain: Sequence[Array]) -> None:
+    """E0115 where one label is worth more than the budget: losing none says little then."""
+    step = metric.step(plain)
+    if 0 < budget.most < step:
+        count = sum(kept.size for kept in plain)
+        facts = [("budget", budget.text), ("labels", f"{count}, each {step:.3g} {metric.unit}")]
+        fix = f"give {math.ceil(count * step / budget.most)} labels or more, or allow more"
+        raise CompileError("E0115", "the evaluation data is too little for this budget", facts, fix)
 
 
 def _surprise(logits: Array, labels: Array | None) -> Array:
@@ -121,7 +138,7 @@ def _joined(parts: Sequence[Array]) -> Array:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric(_hits, _points, "points", labels=True),
+    "accuracy": Metric(_hits, _points, "points", labels=True, step=_one_point),
     "perplexity": Metric(_surprise, _percent_more, "%", labels=True),
     "cosine": Metric(_output, _turned, "of 1"),
     "spearman": Metric(_output, _reordered, "of 1"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tapeout.frontend.calibration import CalibrationSet, Source, calibration_set
 from tapeout.frontend.evaluation import Evaluation, measuring_device
 from tapeout.frontend.layer_report import LayerReport, of_choices, of_search
-from tapeout.frontend.metrics import parse_max_drop
+from tapeout.frontend.metrics import check_data, parse_max_drop
 from tapeout.frontend.module_sizes import sizes_of
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.module import Module
@@ -140,6 +140,7 @@ def _within(
     run(simple, PIPELINE["simplify"])
     note("running the model in f32")
     plain = evaluation.run(_lowered(simple))
+    check_data(metric, budget, plain)
     run(simple, _pruning(wish, samples))
 
     def drop_of(recipe: Recipe[LayerFormat]) -> float:

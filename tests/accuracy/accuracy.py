@@ -11,15 +11,16 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from formats import FORMATS, LIMITS, Format
+from formats import BUDGETS, FORMATS, LIMITS, Format
 from report import Row, note, show, status, verdict
-from tasks import TASKS, Model, Task, made
+from tasks import TASKS, Arrays, Model, Task, made
 
 import tapeout
+from tapeout.frontend.layer_report import LayerReport
 from tapeout.ir.errors import CompileError
 
 
@@ -38,7 +39,8 @@ def measure(models: Sequence[str], formats: Sequence[str]) -> Iterator[Row]:
     for name in models:
         with note(f"making {name}"):
             model = made(name)
-        for format in formats:
+        own = [BUDGETS[name]] if name in BUDGETS and formats == FORMATS else []
+        for format in (*formats, *own):
             with note(f"{name} in {format}"), tempfile.TemporaryDirectory() as folder:
                 yield judged(TASKS[name], model, Format.parse(format), Path(folder))
 
@@ -47,8 +49,14 @@ def judged(task: Task, model: Model, format: Format, folder: Path) -> Row:
     """Compile one model to one format in ``folder``, score it, and hold it to its limit."""
     limit = LIMITS.get((task.model, format.name))
     row = Row(task.model, format.name, task.metric, limit=limit)
+    evaluate = None
+    if format.max_drop is not None:
+        assert task.samples is not None, f"{task.model} has no samples to keep a budget by"
+        evaluate = task.samples(model)[: task.seen]
+        model = replace(model, seen=task.seen)
+    told: list[LayerReport] = []
     try:
-        artifact = compiled(model, format, folder / "model.tapeout")
+        artifact = compiled(model, format, folder / "model.tapeout", evaluate, told.append)
     except CompileError as error:
         return replace(row, state="refused", error=str(error))
     with tapeout.load(artifact) as program:
@@ -60,23 +68,35 @@ def judged(task: Task, model: Model, format: Format, folder: Path) -> Row:
         value=value,
         change=change,
         artifact_bytes=artifact.stat().st_size,
+        layers=told[0] if told and format.max_drop is not None else None,
     )
 
 
-def compiled(model: Model, format: Format, output: Path) -> Path:
+def compiled(
+    model: Model,
+    format: Format,
+    output: Path,
+    evaluate: Sequence[Arrays] | None,
+    tell: Callable[[LayerReport], None],
+) -> Path:
     """Compile for this machine; raises CompileError for what the compiler refuses.
 
-    Whether the machine is fast in a format is not asked: ``always``.
+    Whether the machine is fast in a format is not asked: ``always``. A budget asks.
     """
-    quantize = None if format.quantize is None else f"{format.quantize},always"
+    quantize = format.quantize
+    if quantize is not None and format.max_drop is None:
+        quantize = f"{quantize},always"
     return tapeout.compile(
         model.path,
         target="cpu",
         dims=dict(model.dims),
         quantize=quantize,
         calibrate=None if format.quantize is None else model.calibration,
+        max_drop=format.max_drop,
+        evaluate=evaluate,
         sparsify=format.sparsify,
         output=output,
+        tell=tell,
     )
 
 

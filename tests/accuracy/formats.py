@@ -8,18 +8,23 @@ SPARSIFY = "sparsify="
 
 @dataclass(frozen=True)
 class Format:
-    """What ``tapeout.compile`` is told: its ``quantize`` and its ``sparsify``."""
+    """What ``tapeout.compile`` is told: its ``quantize``, ``sparsify`` and ``max_drop``."""
 
     name: str
     quantize: str | None = None
     sparsify: str | None = None
+    max_drop: str | None = None
 
     @staticmethod
     def parse(name: str) -> "Format":
         """Read ``fp32``, ``QUANTIZE``, ``sparsify=SPARSIFY`` or ``QUANTIZE+sparsify=SPARSIFY``.
 
-        Whether there is such a format is for the compiler to say.
+        ``CANDIDATE+CANDIDATE@METRIC=VALUE`` is a budget. Whether there is such a format is for the
+        compiler to say.
         """
+        candidates, _, budget = name.partition("@")
+        if budget:
+            return Format(name, quantize=candidates, max_drop=budget)
         quantize, _, sparsify = name.partition("+")
         if name.startswith(SPARSIFY):
             quantize, sparsify = "", name
@@ -36,6 +41,12 @@ FORMATS = (
 )
 """What is compiled when nothing is asked for."""
 
+BUDGETS: Mapping[str, str] = {
+    "charlm": "w8+w4g32+w2g32@perplexity=3",
+}
+"""Beside those, a choice of formats under a budget for some models. It is measured on the first
+samples of the evaluation data, and judged on those that the compiler has not seen."""
+
 
 LIMITS: Mapping[tuple[str, str], float] = {
     ("digits", "fp32"): 0.0,
@@ -46,6 +57,7 @@ LIMITS: Mapping[tuple[str, str], float] = {
     ("charlm", "fp32"): 0.01,
     ("charlm", "int8"): 1.0,
     ("charlm", "w4g32"): 3.0,
+    ("charlm", BUDGETS["charlm"]): 3.0,
 }
 """What a format may lose on a model, in the unit of the model's task: points of accuracy, Spearman,
 per cent of perplexity. Formats that are not listed are reported without a judgement."""

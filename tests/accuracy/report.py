@@ -10,6 +10,9 @@ from rich.table import Table
 from rich.text import Text
 from tasks import TASKS, Task
 
+from tapeout.frontend import layer_report
+from tapeout.frontend.layer_report import LayerReport
+
 State = Literal["ok", "missed", "reported", "refused"]
 STYLES: dict[State, str] = {"ok": "green", "missed": "red", "reported": "", "refused": "yellow"}
 
@@ -20,7 +23,8 @@ class Row:
 
     ``value`` is the metric, ``change`` its difference from fp32, ``limit`` how much of a change for
     the worse is allowed; the last two are in the unit of the model's task. ``reported`` has no
-    limit; ``refused`` has the compiler's ``error`` and no figures.
+    limit; ``refused`` has the compiler's ``error`` and no figures. ``layers``: what became of
+    them under a budget.
     """
 
     model: str
@@ -32,6 +36,7 @@ class Row:
     limit: float | None = None
     artifact_bytes: int | None = None
     error: str = ""
+    layers: LayerReport | None = None
 
 
 def verdict(loss: float, limit: float | None) -> State:
@@ -54,6 +59,10 @@ def show(rows: Sequence[Row]) -> None:
     console.print(_table(rows))
     for error in dict.fromkeys(row.error for row in rows if row.error):
         console.print(error, markup=False)
+    for row in rows:
+        if row.layers is not None:
+            console.print(f"\n{row.model}, {row.format}")
+            layer_report.show(row.layers, console)
 
 
 def _table(rows: Sequence[Row]) -> Table:

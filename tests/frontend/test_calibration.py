@@ -291,3 +291,31 @@ def test_arrays_of_one_file_without_an_axis_of_samples(tmp_path: Path) -> None:
     error = refused(tmp_path / "x.npz")
     assert error.code == "E0208"
     assert "axis of samples" in error.fix
+
+
+def test_labels_go_with_their_samples_and_are_no_input(tmp_path: Path) -> None:
+    many = text_sample(6, batch=4)
+    labels = np.arange(8).reshape(8, 1)
+    savez(tmp_path / "one.npz", **many, labels=labels)
+    found = calibration_set(tmp_path / "one.npz", TEXT)
+    same(found, [{name: array[i : i + 1] for name, array in many.items()} for i in range(4)])
+    for i, (_, have) in enumerate(found.labelled()):
+        np.testing.assert_array_equal(have, labels[2 * i : 2 * i + 2])
+    (pair,) = calibration_set([text_sample(2) | {"labels": np.array(3)}], TEXT).labelled()
+    assert pair[1] == 3
+    (pair,) = calibration_set([text_sample(2)], TEXT).labelled()
+    assert pair[1] is None
+    savez(tmp_path / "few.npz", **many, labels=labels[:7])
+    assert refused(tmp_path / "few.npz").code == "E0208"
+
+
+def test_an_input_may_be_called_labels() -> None:
+    sample = {"labels": np.zeros((2, 3), np.float32)}
+    ((inputs, labels),) = calibration_set([sample], taking(labels="f32 2, 3")).labelled()
+    assert list(inputs) == ["labels"]
+    assert labels is None
+
+
+def test_messages_name_what_the_data_is_for() -> None:
+    with pytest.raises(CompileError, match="the evaluation data holds no samples"):
+        list(calibration_set([], TEXT, name="evaluation data"))
