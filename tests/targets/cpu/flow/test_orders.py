@@ -29,7 +29,7 @@ from tapeout.targets.cpu.target import built_on, compile_module
 Array = np.ndarray[Any, Any]
 Step = Callable[[Array, Array, Array], Array]
 
-ROWS, INNER, COLUMNS = 29, 37, 70
+ROWS, INNER, COLUMNS = 47, 37, 70
 
 
 def here(name: str) -> Device:
