@@ -68,15 +68,14 @@ def compile(
     samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``max_drop``
     (``accuracy=0.5``, see passes/budget) has each layer take one of the formats that ``quantize``
     names (``int8+w4g32``, ``auto``), so that the model, measured on ``evaluate``, loses no more.
-    ``look`` shows the module on its way; ``note`` is told what is being done, ``tell`` what layers
-    became.
+    ``sparsify``: which weights become zero (see passes/sparsify). ``look`` shows the module on its
+    way; ``note`` is told what is being done, ``tell`` what layers became.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    _refuse_spec("sparsify", sparsify)
     module = import_any(model, dims, note)
-    wish = Quantizing(quantize, calibrate, max_drop, evaluate, tell=tell)
+    wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
     lower(module, look, quantizing(module, chosen, wish, note), note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
@@ -150,16 +149,6 @@ def targeted(target: str) -> list[Device]:
                 f"leave the device out for this machine: --target {name}",
             )
     return [cpu.built_on(machine(), devices()[kind]) for kind in wanted]
-
-
-def _refuse_spec(option: str, value: str | None) -> None:
-    if value is not None:
-        raise CompileError(
-            "E0404",
-            f"--{option} has no pass yet",
-            [("given", value)],
-            f"leave --{option} out: the program computes in the model's own element types",
-        )
 
 
 def _no_importer(kind: str) -> CompileError:

@@ -1,4 +1,4 @@
-"""From ``--quantize`` and what goes with it to passes, and to a report on what they gave."""
+"""From ``--quantize``, ``--sparsify`` and what goes with them to passes, and to a report."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from tapeout.passes.quantize.formats import USUAL, LayerFormat, parse_format
 from tapeout.passes.quantize.pays import Predictor
 from tapeout.passes.quantize.quantize_layers import QuantizeLayers, refusal
 from tapeout.passes.quantize.recipe import Recipe, parse_quantize
+from tapeout.passes.sparsify.patterns import parse_sparsify
+from tapeout.passes.sparsify.sparsify_layers import SparsifyLayers
 from tapeout.targets.cpu.device import Device
-from tapeout.targets.cpu.target import best_first
+from tapeout.targets.cpu.target import best_first, encoding
 
 Note = Callable[[str], None]
 Tell = Callable[[LayerReport], None]
@@ -33,13 +35,15 @@ AUTO, BESIDE = "auto", "+"
 class Quantizing:
     """What a user says: a format, a file, candidates (``int8+w4g32``, ``auto``), and data.
 
-    ``at``: the sizes at which formats are weighed. ``tell`` gets the report.
+    ``sparsify``: a sparsity, or a file. ``at``: the sizes at which formats are weighed. ``tell``
+    gets the report.
     """
 
     quantize: str | None = None
     calibrate: Source | None = None
     max_drop: str | None = None
     evaluate: Source | None = None
+    sparsify: str | None = None
     at: Mapping[str, int] | None = None
     tell: Tell = lambda _: None
 
@@ -49,25 +53,33 @@ def quantizing(
 ) -> tuple[Pass, ...]:
     """The passes that a user asks for, after what was said has been checked.
 
-    With a budget the module is compiled and measured on the way; it stays as it is. Formats are
-    weighed on the best of the devices.
+    The last leaves zeros out where all devices gain by it. With a budget the module is compiled and
+    measured on the way; it stays as it is. Formats are weighed on the best of the devices.
     """
     _check(wish)
     samples = None if wish.calibrate is None else calibration_set(wish.calibrate, module)
+    pruning = _pruning(wish, samples)
     if wish.quantize is None:
-        return ()
+        return (*pruning, encoding(chosen))
     entry = next(iter(module.entries()))
     predictor = Predictor(best_first(chosen)[0].rates, sizes_of(module, entry, wish.at or {}))
     if wish.max_drop is not None:
         recipe, report = _within(module, chosen, wish, samples, predictor, note)
         wish.tell(report)
-        return (QuantizeLayers(recipe, samples, predictor),)
+        return (*pruning, QuantizeLayers(recipe, samples, predictor), encoding(chosen))
     parse_quantize(wish.quantize)
     made = QuantizeLayers(
         *(wish.quantize, samples, predictor),
         tell=lambda choices: wish.tell(of_choices(choices, predictor)),
     )
-    return (made,)
+    return (*pruning, made, encoding(chosen))
+
+
+def _pruning(wish: Quantizing, samples: CalibrationSet | None) -> tuple[Pass, ...]:
+    if wish.sparsify is None:
+        return ()
+    parse_sparsify(wish.sparsify)
+    return (SparsifyLayers(wish.sparsify, samples),)
 
 
 def _check(wish: Quantizing) -> None:
@@ -76,8 +88,11 @@ def _check(wish: Quantizing) -> None:
     is_file = wish.quantize is not None and wish.quantize.strip().endswith(".toml")
     for wrong, what, fix in (
         (
-            wish.quantize is None and wish.calibrate is not None and wish.max_drop is None,
-            "--calibrate has no use without --quantize",
+            wish.calibrate is not None
+            and wish.quantize is None
+            and wish.sparsify is None
+            and wish.max_drop is None,
+            "--calibrate has no use without --quantize or --sparsify",
             "name a format, --quantize int8, or leave --calibrate out",
         ),
         (
@@ -112,7 +127,7 @@ def _within(
     samples: CalibrationSet | None,
     predictor: Predictor,
     note: Note,
-) -> tuple[Recipe, LayerReport]:
+) -> tuple[Recipe[LayerFormat], LayerReport]:
     """The cheapest formats that keep the budget, and the report."""
     assert wish.max_drop is not None, "checked"
     assert wish.evaluate is not None, "checked"
@@ -125,8 +140,9 @@ def _within(
     run(simple, PIPELINE["simplify"])
     note("running the model in f32")
     plain = evaluation.run(_lowered(simple))
+    run(simple, _pruning(wish, samples))
 
-    def drop_of(recipe: Recipe) -> float:
+    def drop_of(recipe: Recipe[LayerFormat]) -> float:
         note(f"measuring formats: {len(search.tried) + 1}")
         lowered = _lowered(simple, QuantizeLayers(recipe, samples, predictor))
         return metric.drop(plain, evaluation.run(lowered))

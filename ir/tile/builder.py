@@ -162,6 +162,14 @@ class TileBuilder:
         """Combine along an axis of the tile."""
         return self.insert(ops.ReduceOp(fn, x, axis))
 
+    def transpose(self, x: SSAValue) -> SSAValue:
+        """Rows as columns."""
+        return self.insert(ops.TransposeOp(x))
+
+    def interleave(self, rows: Sequence[SSAValue]) -> SSAValue:
+        """Four rows of bytes as the right side of a dot, columns dealt out in fours."""
+        return self.insert(ops.InterleaveOp(rows))
+
     def dot(self, a: SSAValue, b: SSAValue, acc: SSAValue) -> SSAValue:
         """``acc + a @ b``."""
         return self.insert(ops.DotOp(a, b, acc))

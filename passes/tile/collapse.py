@@ -15,6 +15,7 @@ from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import ConstantOp
+from tapeout.ir.ops.sparse import BlockSparseMatmulOp
 from tapeout.ir.ops.structure import KernelOp, ReturnOp
 from tapeout.ir.types import TensorType, spec
 
@@ -127,7 +128,9 @@ def rebuilt(
     None when some value runs along a part of a group only, or an operator cannot be remade.
     """
     values = [*kernel.body.block.args, *(r for o in kernel.body.block.ops for r in o.results)]
-    allowed = MapOp | ConvertOp | ConstantOp | ReturnOp | MatmulOp | GroupedMatmulOp
+    allowed = (
+        MapOp | ConvertOp | ConstantOp | ReturnOp | MatmulOp | GroupedMatmulOp | BlockSparseMatmulOp
+    )
     if not all(isinstance(o, allowed) for o in kernel.body.block.ops):
         return None
     for value in values:

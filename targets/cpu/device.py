@@ -20,7 +20,9 @@ class Device:
     tile of a product in f32. ``features``: what the loader looks for in the CPU. ``pairs``: floats
     of which one instruction sums two products. What one core
     computes and reads per second is that of the machine that ``sources`` names: an instruction
-    set has no clock.
+    set has no clock. ``sparse_i8_break_even`` and ``sparse_f32_break_even``: the part of 4x1 blocks
+    of zeros from which on the sparse product is faster than the dense one; 1 where nobody has
+    measured it.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Device:
     f16_gflop_per_s_per_core: float
     i8_gop_per_s_per_core: float
     memory_gb_per_s_per_core: float
+    sparse_i8_break_even: float
+    sparse_f32_break_even: float
     sources: Mapping[str, str] = field(hash=False)
     pairs: tuple[str, ...] = ()
 

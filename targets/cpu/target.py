@@ -18,7 +18,9 @@ from tapeout.ir.tile.ops import buffer_of
 from tapeout.passes.memory.arena import Arena, place
 from tapeout.passes.memory.plan import Needs, make_plan
 from tapeout.passes.memory.steps import CheckStep, Plan
+from tapeout.passes.sparsify.encode_products import EncodeProducts
 from tapeout.passes.tile.kernel_io import Lowered, Machine
+from tapeout.passes.tile.sparse import VECTORS
 from tapeout.passes.tile.strategies import NoStrategy, constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
 from tapeout.targets.cpu.build import build, compiler, sources
@@ -68,6 +70,15 @@ class Form:
     kernels: Sequence[KernelText]
     plan: Plan
     arena: Arena | None
+
+
+def encoding(chosen: Sequence[Device]) -> EncodeProducts:
+    """The pass that leaves zeros out, where each of the devices gains by it."""
+    return EncodeProducts(
+        max(d.sparse_i8_break_even for d in chosen),
+        max(d.sparse_f32_break_even for d in chosen),
+        max(VECTORS * d.lanes for d in chosen),
+    )
 
 
 def compile_module(

@@ -125,6 +125,7 @@ def _samples() -> list[Sample]:
     cell = {"hidden": 3, "clip": 1.5}
     x, lengths = n(4, 2, 5), np.array([4, 2], np.int32)
     last = pooled | {"channels_last": True}
+    places = np.array([0, 3, 4], np.int32), np.array([5, 0, 5, 2], np.int32)
     return [
         Sample("nn.constant", (), {"value": n(2, 3)}),
         Sample("nn.constant", (), {"value": np.array([[1, -2]], ml_dtypes.int4)}),
@@ -142,6 +143,8 @@ def _samples() -> list[Sample]:
         Sample("nn.arg_reduce", (n(2, 5),), {"fn": "max", "axis": 1, "last": True}),
         Sample("nn.cumulative", (n(2, 5),), {"fn": "sum", "axis": 1, "exclusive": True}),
         Sample("nn.matmul", (b8(3, 5).view(np.uint8), b8(5, 4))),
+        Sample("nn.block_sparse_matmul", (n(2, 5, 6), *places, n(4, 4)), {"outputs": 7}),
+        Sample("nn.block_sparse_matmul", (b8(5, 6), *places, b8(4, 4)), {"outputs": 8}),
         Sample("nn.matmul", (n(2, 1, 3, 4), n(5, 6, 4)), {"transpose_b": True}),
         Sample("nn.matmul", (n(3, 5, dtype=b16), n(5, 4, dtype=b16))),
         Sample("nn.matmul", (n(3, 5, dtype=b16), n(5, 4, dtype=b16)), {"to": f32}),
@@ -193,6 +196,7 @@ def _samples() -> list[Sample]:
         ),
         Sample("nn.concat", ((n(2, 3), n(2, 1)),), {"axis": 1}),
         Sample("nn.dequantize", (b8(4, 5), n(5), None), {"to": f32}),
+        Sample("nn.round_rows", (n(2, 3, 37) * (n(2, 3, 1) > 0),)),
         _grouped(b8(2, 3, 24), n(2, 3, 3), n(5, 3), b8(5, 3), {"bits": 3}),
         _grouped(b8(3, 24), n(3, 1), n(5, 1), None, {"bits": 8, "point": 128}),
         _grouped(b8(3, 24), n(3, 3), n(5, 3), None, {"bits": 1, "step": 2, "point": 1}),

@@ -124,6 +124,27 @@ def reduce(regs: Registers, op: ops.ReduceOp) -> None:
         regs.define(op.y, [[f"v_splat_{t.name}({total})"] for total in totals], fn)
 
 
+def transpose(regs: Registers, op: ops.TransposeOp) -> None:
+    """A square of one vector per row, in place in variables of its own."""
+    t, lanes = carrier(tile_of(op.x).dtype).name, regs.lanes
+    assert regs.shape(op.x) == (lanes, lanes), f"only squares of vectors: {regs.shape(op.x)}"
+    name = regs.fresh("turned")
+    vectors = ", ".join(regs.pick(op.x, r, 0) for r in range(lanes))
+    regs.out.line(f"v_{t} {name}[] = {{{vectors}}};")
+    regs.out.line(f"v_transpose_{t}({name});")
+    regs.bind(op.y, [[f"{name}[{r}]"] for r in range(lanes)])
+
+
+def interleave(regs: Registers, op: ops.InterleaveOp) -> None:
+    """Four lines of bytes, each in a vector as wide as four of theirs, as four vectors of dots."""
+    assert len(op.order()) == 4 * regs.lanes, "a line is one register"
+    name = regs.fresh("quads")
+    lines = ", ".join(regs.pick(row, 0, 0) for row in op.rows)
+    regs.out.line(f"v_i32 {name}[] = {{{lines}}};")
+    regs.out.line(f"v_interleave({name});")
+    regs.bind(op.y, [[f"{name}[{q}]" for q in range(4)]])
+
+
 def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
     """A step of a product, or four of bytes, or two of 16 bits, row by row.
 

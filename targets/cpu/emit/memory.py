@@ -34,6 +34,9 @@ class Memory:
         if _is_deep(op.y):
             self._load_quads(op)
             return
+        if _is_interleaved(op.y):
+            self._load_line(op)
+            return
         rows = [[self._vector(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
         self.regs.define(op.y, rows, self.pointers[op.buffer])
 
@@ -47,6 +50,14 @@ class Memory:
         assert steps == (1, depth), "packed weights hold the rows of a dot together"
         texts = [f"v_load_quads({at.pointer} + {at.at(0)[0]})" for at in places]
         self.regs.define(op.y, [texts], self.pointers[op.buffer], "i32")
+
+    def _load_line(self, op: ops.LoadOp) -> None:
+        """A row of four vectors of bytes as what one register of i32 holds."""
+        at = self._access(op, op.y, 0, 0)
+        assert at.stride == 1, "the bytes of a line lie side by side"
+        assert not at.bounds, "lines are whole"
+        text = f"v_load_quads({at.pointer} + {at.at(0)[0]})"
+        self.regs.define(op.y, [[text]], self.pointers[op.buffer], "i32")
 
     def _vector(self, op: ops.LoadOp, r: int, q: int) -> str:
         at, fill = self._access(op, op.y, r, q), float(op.fill.data)
@@ -141,6 +152,11 @@ class Memory:
 def _is_left_of_products_only(value: SSAValue) -> bool:
     readers = [u.operation for u in value.uses]
     return all(isinstance(op, ops.DotOp) and op.a is value for op in readers)
+
+
+def _is_interleaved(value: SSAValue) -> bool:
+    """Whether a line of bytes is read as what one register holds."""
+    return any(isinstance(u.operation, ops.InterleaveOp) for u in value.uses)
 
 
 def _is_deep(value: SSAValue) -> bool:

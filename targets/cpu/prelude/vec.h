@@ -250,5 +250,6 @@ TO_CLASSES(f64, i64, u64)
 #include "fma.h"
 #include "dot.h"
 #include "dot2.h"
+#include "zip.h"
 
 #endif

@@ -80,6 +80,11 @@ def test_where_memory_is_the_limit_slow_bytes_pay(graph: Graph) -> None:
     assert made.format == DYNAMIC
 
 
+def test_weights_alone_are_taken_for_their_bytes(graph: Graph) -> None:
+    (made,) = choices(parse_quantize("w4g32"), layers(product(graph)), at(128))
+    assert made.format == parse_format("w4g32")
+
+
 def at(size: int) -> Predictor:
     return Predictor(SLOW_BYTES, {"S": size})
 

@@ -28,9 +28,11 @@ from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.norm import LayerNormOp, SoftmaxOp
 from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.ops.pool import PoolOp
+from tapeout.ir.ops.sparse import BlockSparseMatmulOp
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
 from tapeout.ir.types import Spec, spec
+from tapeout.passes.sparsify.encode import encode_blocks
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target
@@ -46,9 +48,9 @@ INPUTS: dict[str, Sequence[int]] = {"image": (2, 5, 11, 9), "tokens": (2, 21, 24
 
 NAMES = [
     *("pixels", "words", "row_sums", "byte_sums", "byte_rows", "packed_rows"),
-    *("pixels_bf16", "words_bf16", "pixels_f16", "words_f16"),
+    *("pixels_bf16", "words_bf16", "pixels_f16", "words_f16", "sparse_bytes", "sparse_words"),
 ]
-EXACT = ("byte_sums", "byte_rows", "packed_rows")
+EXACT = ("byte_sums", "byte_rows", "packed_rows", "sparse_bytes")
 """Outputs that are integers, or their products with powers of two."""
 
 
@@ -78,6 +80,7 @@ def mixture() -> Module:
             return g.builder.insert(module.constant(values)).results[0]
 
         floats += _narrow(g, narrow, *(g.convert(x, dtype) for x in (image, tokens)))
+    floats += _sparse(g, module, tokens)
     g.builder.insert(ReturnOp(floats))
     return module
 
@@ -91,6 +94,24 @@ def _narrow(
     hidden = g.map("gelu", g.op(MatmulOp, tokens, weight(24, 37), to=f32))
     near = g.convert(hidden, spec(tokens).dtype)
     return [y, g.op(MatmulOp, near, weight(50, 37), transpose_b=True, to=f32)]
+
+
+def _sparse(g: Emit, module: Module, tokens: SSAValue) -> list[SSAValue]:
+    """Products with 4x1 blocks of bytes and of floats; the last stripe is ragged."""
+    random = np.random.default_rng(6)
+    scaled = g.map("round", g.map("mul", tokens, g.constant(50, f32)))
+    found: list[SSAValue] = []
+    for x, dtype in ((g.op(ConvertOp, scaled, to=u8, saturate=True), i8), (tokens, f32)):
+        matrix = random.integers(-128, 128, (37, 24)).astype(dtype.numpy)
+        matrix *= np.repeat(random.random((10, 24)) < 0.4, 4, axis=0)[:37].astype(dtype.numpy)
+        made = encode_blocks(matrix, group=4 if dtype is i8 else 1)
+        parts = [
+            g.builder.insert(module.weight(part)).results[0]
+            for part in (made.starts, made.columns, made.values)
+        ]
+        attrs = {"outputs": 37, "group": made.group}
+        found.append(g.convert(g.op(BlockSparseMatmulOp, x, *parts, **attrs), f32))
+    return found
 
 
 def _packed(g: Emit, module: Module, tokens: SSAValue) -> SSAValue:
