@@ -147,7 +147,7 @@ class _Product:
         self.rows = 6 if narrow else machine.tile_m
         b = self.root.b
         self.packed = isinstance(b, BlockArgument) and b.index in constants and spec(b).rank == 2
-        self.depth = depth(self.root.a, b, machine) if self.packed else 1
+        self.depth = depth(self.root.a, b, machine.pairs) if self.packed else 1
         self.dtype = accumulator(spec(self.root.y).dtype)
         self.widens = self.depth == 1 and spec(self.root.a).dtype is not self.dtype
 
