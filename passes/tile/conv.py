@@ -122,7 +122,7 @@ class _Conv:
         self.channels = spec(root.w).dims[1]
         self.taps = [int(d) for d in spec(root.w).dims[2:]]
         self.merged = root.dilations.data[-1] == 1 and self.groups == 1
-        self.depth = depth(root.x, root.w, machine)
+        self.depth = depth(root.x, root.w, machine.pairs)
         # A run: all channels under one kernel position, or under a row of positions.
         across = self.taps[-1] if self.merged else 1
         self.length = self.channels * across

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,8 +72,8 @@ def decided(kernel: KernelOp) -> list[Symbol]:
     return found
 
 
-def depth(a: SSAValue, b: SSAValue, machine: Machine) -> int:
-    """Steps of ``k`` that one dot of a packed product takes: 4 of bytes, 2 of pairs, else 1.
+def depth(a: SSAValue, b: SSAValue, pairs: Set[DType] = frozenset()) -> int:
+    """Steps of ``k`` that one dot of a packed product takes: 4 of bytes, 2 of ``pairs``, else 1.
 
     The integer units of CPUs sum four neighbouring products of bytes into one i32, and some float
     units two of bf16 into one f32; ``b`` is packed so that these lie side by side, and ``a`` has
@@ -84,7 +84,7 @@ def depth(a: SSAValue, b: SSAValue, machine: Machine) -> int:
         return 1
     if all(is_byte(t) for t in types):
         return 4
-    return 2 if len(types) == 1 and types <= machine.pairs else 1
+    return 2 if len(types) == 1 and types <= pairs else 1
 
 
 def buffer_spec(value: SSAValue) -> BufferSpec:

@@ -6,8 +6,9 @@ side, ``[N / tile_n][K / 4][tile_n][4]``, and one dot takes them all; of bf16 tw
 dots of such pairs. Loops, outside in: batch, panels of columns (these run in parallel), blocks of
 rows, ``k``. Leading axes of ``a`` join its rows when ``b`` has none.
 
-Floats below 32 bits that no dot takes are multiplied in f32: weights are widened in registers,
-where all rows of a tile share them, and a block of rows once per panel, into scratch.
+Floats below 32 bits that no dot takes are multiplied in f32. A block of rows is widened into
+scratch once per panel; so is the panel where several blocks share it. Else it is widened in
+registers: it is read once then, and reading is what takes the time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from xdsl.ir import BlockArgument, SSAValue
 
-from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, is_less, minimum
+from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, is_at_least, is_less, minimum
 from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
@@ -35,6 +36,8 @@ Array = np.ndarray[Any, Any]
 
 # Blocks of rows that one task takes: their part of ``a`` stays in cache over all panels.
 CHUNK = 16
+# With fewer blocks of rows, writing a widened panel would cost more than it saves.
+LEAST_BLOCKS = 3
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ class _Product:
         self.rows = 6 if narrow else machine.tile_m
         b = self.root.b
         self.packed = isinstance(b, BlockArgument) and b.index in constants and spec(b).rank == 2
-        self.depth = depth(self.root.a, b, machine) if self.packed else 1
+        self.depth = depth(self.root.a, b, machine.pairs) if self.packed else 1
         self.dtype = accumulator(spec(self.root.y).dtype)
         self.widens = self.depth == 1 and spec(self.root.a).dtype is not self.dtype
 
@@ -190,7 +193,9 @@ class _Product:
 
     def needs_panel(self) -> bool:
         """Whether ``b`` is laid out anew for each panel, which all rows then share."""
-        return bool(self.root.transpose_b.data) and not self.packed
+        if self.packed:
+            return self.widens and is_at_least(self.m, LEAST_BLOCKS * self.rows)
+        return bool(self.root.transpose_b.data)
 
     def panel(self, batch: list[Expr], j: Expr, first: Expr, end: Expr) -> None:
         """Rows from ``first`` to ``end`` of one panel of columns."""
@@ -199,7 +204,7 @@ class _Product:
         bounds: Bounds = ((column, self.n),) if cut else ()
         local = None
         if self.needs_panel():
-            local = self.pack_panel(batch, column, bounds)
+            local = self.widen_panel(j) if self.packed else self.pack_panel(batch, column, bounds)
         rows = self.b.alloc([self.rows, self.k], self.dtype) if self.widens else None
         for lo, hi, size in row_blocks(end - first, self.rows):
             if lo == hi:
@@ -219,6 +224,19 @@ class _Product:
             return self.pull.at(self.root.a, [*left.at, at], shape, tuple(bounds))
 
         widen_rows(self.b, self.pull, scratch, left.size, self.machine.lanes, rows)
+
+    def packed_row(self, j: Expr, k: Expr) -> SSAValue:
+        """The columns of a panel of packed weights at one ``k``."""
+        panels = self.pull.buffers[self.root.b]
+        return self.b.load(panels, [j // self.width, k, lane(1, self.width)], (1, self.width))
+
+    def widen_panel(self, j: Expr) -> SSAValue:
+        """A panel of packed weights as the inner loop multiplies it."""
+        local = self.b.alloc([self.k, self.width], self.dtype)
+        with self.b.loop("k", 0, self.k) as loop, self.pull.scope():
+            tile = self.b.convert(self.packed_row(j, loop.iv), self.dtype)
+            self.b.store(tile, local, [loop.iv, lane(1, self.width)])
+        return local
 
     def pack_panel(self, batch: list[Expr], column: Expr, bounds: Bounds) -> SSAValue:
         """A transposed activation panel, laid out as the inner loop reads it."""
@@ -247,11 +265,10 @@ class _Product:
                 a = self.b.load(left.widened, [lane(0, left.size), loop.iv], (left.size, 1))
             else:
                 a = self.pull.at(self.root.a, [*left.at, loop.iv], (left.size, 1))
-            if self.packed:
-                buffer = self.pull.buffers[self.root.b]
-                b = self.b.load(buffer, [j // self.width, loop.iv, column], (1, self.width))
-            elif local is not None:
+            if local is not None:
                 b = self.b.load(local, [loop.iv, column], (1, self.width))
+            elif self.packed:
+                b = self.packed_row(j, loop.iv)
             else:
                 at = [*self.batch_of(self.root.b, batch), loop.iv, j + column]
                 b = self.pull.at(self.root.b, at, (1, self.width), tuple(bounds))

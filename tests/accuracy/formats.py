@@ -51,13 +51,19 @@ samples of the evaluation data, and judged on those that the compiler has not se
 LIMITS: Mapping[tuple[str, str], float] = {
     ("digits", "fp32"): 0.0,
     ("digits", "int8"): 0.5,
+    ("digits", "bf16"): 0.5,
+    ("digits", "fp16"): 0.5,
     ("minilm", "fp32"): 0.0001,
     ("minilm", "int8"): 0.01,
     ("minilm", "w4g32"): 0.02,
+    ("minilm", "bf16"): 0.001,
+    ("minilm", "fp16"): 0.0002,
     ("charlm", "fp32"): 0.01,
     ("charlm", "int8"): 1.0,
     ("charlm", "w4g32"): 3.0,
     ("charlm", BUDGETS["charlm"]): 3.0,
+    ("charlm", "bf16"): 0.1,
+    ("charlm", "fp16"): 0.02,
 }
 """What a format may lose on a model, in the unit of the model's task: points of accuracy, Spearman,
 per cent of perplexity. Formats that are not listed are reported without a judgement."""

@@ -29,7 +29,7 @@ import tapeout
 from tapeout.runtime.program import Program
 
 SIZE = 4096
-FORMATS = ("f32", "w8", "w4g32", "w4g128", "w3g64", "w2g32")
+FORMATS = ("f32", "bf16", "fp16", "w8", "w4g32", "w4g128", "w3g64", "w2g32")
 RESIDENT_BYTES = 160_000_000
 """Weights of one format in memory: several times what caches hold."""
 

@@ -95,6 +95,12 @@ def test_what_is_rounded_again_is_a_second_result(graph: Graph, lowers: Lowers, 
     assert len(titles) == 2
 
 
+def test_a_panel_that_many_rows_share_is_widened_once(graph: Graph, lowers: Lowers) -> None:
+    g = graph(x="bf16 44, 9")
+    y = g.op(MatmulOp, g["x"], g.fixed(g.random.standard_normal((37, 9)), "bf16"), transpose_b=True)
+    lowers(g.returning(g.convert(y, f32)), tolerance=1e-2)
+
+
 @pytest.mark.parametrize("transpose_b", [False, True])
 def test_products_of_two_narrow_activations(
     graph: Graph, lowers: Lowers, transpose_b: bool

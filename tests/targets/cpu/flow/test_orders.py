@@ -1,5 +1,6 @@
 """Products of 16-bit floats to the bit, each in the order of operations that its device states."""
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from tapeout.targets.cpu.target import built_on, compile_module
 Array = np.ndarray[Any, Any]
 Step = Callable[[Array, Array, Array], Array]
 
-ROWS, INNER, COLUMNS = 29, 37, 70
+ROWS, INNER, COLUMNS = 47, 37, 70
 
 
 def here(name: str) -> Device:
@@ -104,3 +105,15 @@ def test_products_are_summed_as_stated(
     step, depth = (orders.x86_pair, 2) if pairs else (one, 1)
     want = in_order(x.astype(np.float32), w.astype(np.float32), step, depth)
     np.testing.assert_array_equal(have, want)
+
+
+@pytest.mark.skipif(machine() != "x86_64", reason="built with this machine's compiler")
+def test_a_pair_is_one_instruction(tmp_path: Path) -> None:
+    weight = np.ones((INNER, COLUMNS), DTYPES["bf16"].numpy)
+    module = built(DTYPES["bf16"], weight, "matmul")
+    driver.lower(module)
+    made = compile_module(module, [devices()["avx512bf16"]])
+    code = tmp_path / "code.so"
+    code.write_bytes(made.files["cpu/avx512bf16.so"])
+    text = subprocess.run(["objdump", "-d", str(code)], capture_output=True, text=True, check=True)
+    assert "vdpbf16ps" in text.stdout
