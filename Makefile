@@ -48,6 +48,7 @@ bench: $(BENCH_SETUP)
 
 bench-quant: $(BENCH_SETUP)
 	@$(BIN)/python tests/bench/quant.py $(ARGS)
+	@[ -n '$(ARGS)' ] || $(BIN)/python tests/bench/gemv.py
 
 accuracy: $(SETUP)
 	@$(BIN)/python tests/accuracy/accuracy.py $(ARGS)

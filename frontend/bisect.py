@@ -14,6 +14,7 @@ from tapeout.frontend.bisect_kernels import KernelFindings, KernelRow, bisect_ke
 from tapeout.frontend.bisect_passes import PassFindings, PassRow, bisect_passes, compared
 from tapeout.frontend.bisect_stage import Stage, stage_of
 from tapeout.frontend.calibration import Source, calibration_set
+from tapeout.frontend.quantizing import Quantizing, quantizing
 from tapeout.frontend.samples import check_sample
 from tapeout.frontend.side_by_side import main_entry, rounding_step
 from tapeout.frontend.sizes import choose
@@ -22,6 +23,7 @@ from tapeout.ir.expr import Expr
 from tapeout.ir.module import Module
 from tapeout.ir.types import Spec, specs
 from tapeout.passes.pipeline import passes
+from tapeout.passes.sparsify.encode_products import EncodeProducts
 from tapeout.targets.cpu.build import compiler
 from tapeout.targets.cpu.target import best_first
 
@@ -44,6 +46,7 @@ class Wish:
     at: Mapping[str, int] | None = None
     quantize: str | None = None
     calibrate: Source | None = None
+    sparsify: str | None = None
     tolerance: Tolerance = DEFAULT
 
 
@@ -102,9 +105,11 @@ def bisect(
     device = best_first(driver.targeted(target))[0]
     compiler(device)  # a missing one is told before the work, not after it
     module = driver.import_any(model, dims, note)
-    asked = driver.quantizing(module, wish.quantize, wish.calibrate)
+    said = Quantizing(wish.quantize, wish.calibrate, sparsify=wish.sparsify)
+    asked = quantizing(module, [device], said)
+    lossy = [each for each in asked if not isinstance(each, EncodeProducts)]
     source, inputs = _inputs(module, wish)
-    found = bisect_passes(module, passes(*asked), asked, inputs, wish.tolerance, note)
+    found = bisect_passes(module, passes(*asked), lossy, inputs, wish.tolerance, note)
     kernels = bisect_kernels(module, device, inputs, wish.tolerance, note)
     have, plain = kernels.outputs, dict[str, Difference]()
     tolerance = replace(wish.tolerance, step=rounding_step(module.ir.walk()))

@@ -7,6 +7,9 @@ A set is one of
   where the input's own first axis is a batch, that axis, of which a sample is the least batch;
 * any Python iterable of mappings from names to arrays, a sample each.
 
+Beside the inputs a set may hold ``labels``, which evaluation reads and calibration passes over: an
+array of as many, or of a multiple of as many, as there are samples.
+
 One sample is read at a time. Errors: E0107 for a set that is missing or empty, E0104 for a file
 that cannot be read, E0108 for names, E0109 for NaN and infinities, E0203 for element types, E0208
 for shapes.
@@ -17,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -30,6 +33,7 @@ from tapeout.ir.types import Spec, spec
 
 Array = np.ndarray[Any, Any]
 Sample: TypeAlias = Mapping[str, Array]
+LABELS = "labels"
 Source: TypeAlias = str | os.PathLike[str] | Iterable[Sample]
 
 
@@ -44,46 +48,69 @@ class CalibrationSet:
     source: Source
     inputs: Mapping[str, Spec]
     limit: int | None = None
+    name: str = "calibration set"
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """Each sample, as the evaluator takes it."""
+        return (sample for sample, _ in self.labelled())
+
+    def labelled(self) -> Iterator[tuple[dict[str, Array], Array | None]]:
+        """Each sample with its labels, where there are some."""
         count = 0
         for where, sample in islice(self._read(), self.limit):
-            yield check_sample(where, sample, self.inputs)
+            given, labels = _apart(sample) if LABELS not in self.inputs else (sample, None)
+            yield check_sample(where, given, self.inputs), labels
             count += 1
         if not count:
-            raise _unusable("holds no samples", self.source, "give at least one sample")
+            raise self._unusable("holds no samples", self.source, "give at least one sample")
 
     def _read(self) -> Iterator[tuple[str, Sample]]:
         if not isinstance(self.source, str | os.PathLike):
             return ((f"sample {i}", sample) for i, sample in enumerate(self.source))
         path = Path(os.fspath(self.source))
         if path.is_dir():
-            return _folder(path)
+            return self._folder(path)
         if path.is_file():
             return _stacked(path, self.inputs)
-        raise _unusable("does not exist", path, "give a folder of .npz files, or one .npz file")
+        raise self._unusable(
+            "does not exist", path, "give a folder of .npz files, or one .npz file"
+        )
+
+    def _folder(self, path: Path) -> Iterator[tuple[str, Sample]]:
+        files = sorted(path.glob("*.npz"))
+        if not files:
+            fix = "numpy.savez('0.npz', NAME=array) writes one"
+            raise self._unusable("holds no .npz file", path, fix)
+        for file in files:
+            yield str(file), {name: member.whole() for name, member in members(file).items()}
+
+    def _unusable(self, what: str, source: Source, fix: str) -> CompileError:
+        if isinstance(source, str | os.PathLike):
+            text = os.fspath(source)
+        else:
+            text, fix = f"a {type(source).__name__}", f"{fix}; a generator can be read only once"
+        return CompileError("E0107", f"the {self.name} {what}", [("source", text)], fix)
 
 
 def calibration_set(
-    source: Source, module: Module, entry: str = "main", limit: int | None = None
+    source: Source,
+    module: Module,
+    entry: str = "main",
+    limit: int | None = None,
+    name: str = "calibration set",
 ) -> CalibrationSet:
-    """The samples of ``source`` for the inputs of ``entry``; what is wrong shows while reading."""
+    """The samples of ``source`` for the inputs of ``entry``; what is wrong shows while reading.
+
+    ``name`` is what messages call it.
+    """
     main = next(e for e in module.entries() if e.sym_name.data == entry)
     values = zip(main.inputs.data, main.body.block.args, strict=True)
-    return CalibrationSet(source, {name: spec(value) for name, value in values}, limit)
-
-
-def _folder(path: Path) -> Iterator[tuple[str, Sample]]:
-    files = sorted(path.glob("*.npz"))
-    if not files:
-        raise _unusable("holds no .npz file", path, "numpy.savez('0.npz', NAME=array) writes one")
-    for file in files:
-        yield str(file), {name: member.whole() for name, member in members(file).items()}
+    return CalibrationSet(source, {name: spec(value) for name, value in values}, limit, name)
 
 
 def _stacked(path: Path, inputs: Mapping[str, Spec]) -> Iterator[tuple[str, Sample]]:
     found = members(path)
+    labels = found.pop(LABELS, None) if LABELS not in inputs else None
     check_names(str(path), found, inputs)
     if not inputs:
         return
@@ -97,11 +124,34 @@ def _stacked(path: Path, inputs: Mapping[str, Spec]) -> Iterator[tuple[str, Samp
             "make the first axes equally long",
         )
     slices = {name: found[name].slices(take or 1) for name, take in takes.items()}
+    if labels is not None:
+        slices[LABELS] = labels.slices(_labels_per_sample(labels, max(counts.values())))
     for index, parts in enumerate(zip(*slices.values(), strict=True)):
         sample = dict(zip(slices, parts, strict=True))
         # An axis of samples is not the input's own: it goes.
-        own = {n: part if takes[n] else part[0] for n, part in sample.items()}
+        own = {n: part if takes.get(n, 1) else part[0] for n, part in sample.items()}
         yield f"{path}, sample {index}", own
+
+
+def _apart(sample: Any) -> tuple[Any, Array | None]:
+    """A sample without its labels, and those; what is no sample is for the check to tell."""
+    if not isinstance(sample, Mapping):
+        return sample, None
+    given = dict(cast("Mapping[str, Any]", sample))
+    labels = given.pop(LABELS, None)
+    return given, None if labels is None else np.asarray(labels)
+
+
+def _labels_per_sample(labels: Member, samples: int) -> int:
+    count = labels.shape[0] if labels.shape else 0
+    if not samples or not count or count % samples:
+        raise CompileError(
+            "E0208",
+            "there are not as many labels as samples",
+            [("file", labels.path), ("labels", list(labels.shape)), ("samples", samples)],
+            "give labels for each sample along the first axis",
+        )
+    return count // samples
 
 
 def _take(found: Member, want: Spec) -> int | None:
@@ -120,11 +170,3 @@ def _take(found: Member, want: Spec) -> int | None:
             "put an axis of samples in front of the input's own axes",
         )
     return max(least, 1)
-
-
-def _unusable(what: str, source: Source, fix: str) -> CompileError:
-    if isinstance(source, str | os.PathLike):
-        text = os.fspath(source)
-    else:
-        text, fix = f"a {type(source).__name__}", f"{fix}; a generator can be read only once"
-    return CompileError("E0107", f"the calibration set {what}", [("source", text)], fix)

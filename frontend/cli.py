@@ -9,6 +9,7 @@ the runtime alone.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,9 +95,12 @@ def main() -> None:
 @target_option
 @click.option("-o", "--output", metavar="FILE", help="Default: MODEL.tapeout, in this folder.")
 @dims_option
-@click.option("--quantize", metavar="SPEC", help="int8, int8-dynamic, or a TOML file of formats.")
+@click.option("--quantize", metavar="SPEC", help="A format, int8+w4g32, auto, or a TOML file.")
 @click.option("--calibrate", metavar="DATA", help="Samples for int8: a .npz, or a folder of them.")
-@click.option("--sparsify", metavar="SPEC", help="Drop small weights (no pass yet).")
+@click.option("--max-drop", metavar="METRIC=VALUE", help="What formats may cost: accuracy=0.5.")
+@click.option("--evaluate", metavar="DATA", help="What --max-drop is measured on, with labels.")
+@click.option("--report", metavar="FILE.json", help="Write there what each layer became, and why.")
+@click.option("--sparsify", metavar="SPEC", help="Drop weights: 2:4, 4x1@0.8, or a TOML file.")
 @click.option("--format", type=click.Choice(["file", "dir"]), default="file", show_default=True)
 @click.option("--print-after", metavar="PASS", help="Print the module after a pass, or 'all'.")
 @click.option("--stop-after", metavar="PASS", help="Print the module after a pass, and end there.")
@@ -108,6 +112,9 @@ def compile(
     dims: Pairs,
     quantize: str | None,
     calibrate: str | None,
+    max_drop: str | None,
+    evaluate: str | None,
+    report: str | None,
     sparsify: str | None,
     format: Literal["file", "dir"],
     print_after: str | None,
@@ -115,16 +122,22 @@ def compile(
     dump: str | None,
 ) -> None:
     """Compile MODEL (.onnx) to an artifact."""
-    from tapeout.frontend import driver
-    from tapeout.frontend.terminal import progress
+    from tapeout.frontend import driver, layer_report
+    from tapeout.frontend.layer_report import LayerReport
+    from tapeout.frontend.quantizing import Quantizing, quantizing
+    from tapeout.frontend.terminal import console, progress
     from tapeout.passes.text import module_text
 
     look = driver.Look(print_after, Path(dump) if dump is not None else None)
+    told: list[LayerReport] = []
     with progress() as note:
         if stop_after is not None:
-            driver.targeted(target)
+            devices = driver.targeted(target)
             module = driver.import_any(model, _unique(dims), note)
-            requested = driver.quantizing(module, quantize, calibrate)
+            wish = Quantizing(
+                *(quantize, calibrate, max_drop, evaluate, sparsify), tell=told.append
+            )
+            requested = quantizing(module, devices, wish, note)
             driver.lower(module, look, requested, stop_after)
             text = module_text(module)
         else:
@@ -135,11 +148,18 @@ def compile(
                 format=format,
                 quantize=quantize,
                 calibrate=calibrate,
+                max_drop=max_drop,
+                evaluate=evaluate,
                 sparsify=sparsify,
                 look=look,
                 note=note,
+                tell=told.append,
             )
             text = f"{path}\n"
+    for each in told:
+        layer_report.show(each, console(stderr=True), all_rows=max_drop is not None)
+        if report is not None:
+            layer_report.write(each, Path(report))
     click.echo(text, nl=False)
 
 
@@ -223,6 +243,8 @@ def bench(
 @target_option
 @dims_option
 @at_option
+@click.option("--quantize", metavar="SPEC", help="As for compile: what layers would become.")
+@click.option("--calibrate", metavar="DATA", help="As for compile.")
 @click.option("--gflops", type=float, help="A core's peak, for the modelled times.")
 @click.option("--gb-per-s", type=float, help="Its memory's bandwidth; default: the device's both.")
 def explain(
@@ -230,6 +252,8 @@ def explain(
     target: str,
     dims: Pairs,
     at: Pairs,
+    quantize: str | None,
+    calibrate: str | None,
     gflops: float | None,
     gb_per_s: float | None,
 ) -> None:
@@ -239,10 +263,13 @@ def explain(
 
     if (gflops is None) != (gb_per_s is None):
         raise click.UsageError("--gflops and --gb-per-s go together")
-    given = explain_.Ceilings(gflops, gb_per_s, "as given") if gflops and gb_per_s else None
+    asked = (quantize, calibrate)
     with progress() as note:
-        found = explain_.explain(Path(model), target, _unique(dims), _unique(at), note)
-    explain_.show(found, console(), given)
+        found = explain_.explain(Path(model), target, _unique(dims), _unique(at), note, *asked)
+    own = found.ceilings
+    if gflops and gb_per_s:
+        own = replace(own, gflops=gflops, gb_per_s=gb_per_s, source="as given")
+    explain_.show(found, console(), own)
 
 
 @main.command()
@@ -251,6 +278,7 @@ def explain(
 @dims_option
 @click.option("--quantize", metavar="SPEC", help="As for compile.")
 @click.option("--calibrate", metavar="DATA", help="As for compile; its first sample is compared.")
+@click.option("--sparsify", metavar="SPEC", help="As for compile.")
 @click.option(
     *("--at", "at"), type=_size, multiple=True, metavar="NAME=N", help="A size of made-up inputs."
 )
@@ -266,6 +294,7 @@ def bisect(
     dims: Pairs,
     quantize: str | None,
     calibrate: str | None,
+    sparsify: str | None,
     at: Pairs,
     inputs: Pairs,
     rtol: float,
@@ -286,7 +315,7 @@ def bisect(
     if at and inputs:
         raise click.UsageError("--at is for inputs that are made up, --input gives them")
     wish = bisect_.Wish(
-        *(read_inputs(_unique(inputs).items()), _unique(at), quantize, calibrate),
+        *(read_inputs(_unique(inputs).items()), _unique(at), quantize, calibrate, sparsify),
         Tolerance(rtol, atol),
     )
     with progress() as note:

@@ -10,16 +10,15 @@ from typing import Any, Literal
 
 import onnx
 
-from tapeout.frontend.calibration import Source, calibration_set
+from tapeout.frontend.calibration import Source
 from tapeout.frontend.onnx.importer import import_model
 from tapeout.frontend.onnx.load import load_model
 from tapeout.frontend.onnx.view import CheckedModel
+from tapeout.frontend.quantizing import Quantizing, Tell, quantizing
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
 from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import passes
-from tapeout.passes.quantize.quantize_layers import QuantizeLayers
-from tapeout.passes.quantize.recipe import parse_quantize
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
@@ -52,9 +51,12 @@ def compile(
     format: Literal["file", "dir"] = "file",
     quantize: str | None = None,
     calibrate: Source | None = None,
+    max_drop: str | None = None,
+    evaluate: Source | None = None,
     sparsify: str | None = None,
     look: Look = NOTHING,
     note: Note = lambda _: None,
+    tell: Tell = lambda _: None,
 ) -> Path:
     """Compile a model and write its artifact; returns where.
 
@@ -63,15 +65,18 @@ def compile(
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
     with ``.tapeout`` (a folder: without) in the current folder when left out. ``quantize``: a
     format or a file of formats (see passes/quantize); static formats take their scales from the
-    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``look`` shows
-    the module on its way; ``note`` is told what is being done.
+    samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``max_drop``
+    (``accuracy=0.5``, see passes/budget) has each layer take one of the formats that ``quantize``
+    names (``int8+w4g32``, ``auto``), so that the model, measured on ``evaluate``, loses no more.
+    ``sparsify``: which weights become zero (see passes/sparsify). ``look`` shows the module on its
+    way; ``note`` is told what is being done, ``tell`` what layers became.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    _refuse_spec("sparsify", sparsify)
     module = import_any(model, dims, note)
-    lower(module, look, quantizing(module, quantize, calibrate), note=note)
+    wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
+    lower(module, look, quantizing(module, chosen, wish, note), note=note)
     built = cpu.compile_module(module, chosen, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
@@ -96,20 +101,6 @@ def load_any(model: Any) -> CheckedModel:
     if isinstance(model, bytes | onnx.ModelProto):
         return load_model(model)
     raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
-
-
-def quantizing(
-    module: Module, quantize: str | None, calibrate: Source | None = None
-) -> tuple[Pass, ...]:
-    """The passes that ``--quantize`` and ``--calibrate`` ask for, after those two were checked."""
-    samples = None if calibrate is None else calibration_set(calibrate, module)
-    if quantize is None:
-        if samples is not None:
-            fix = "name a format, --quantize int8, or leave --calibrate out"
-            raise CompileError("E0101", "--calibrate has no use without --quantize", (), fix)
-        return ()
-    parse_quantize(quantize)
-    return (QuantizeLayers(quantize, samples),)
 
 
 def lower(
@@ -158,16 +149,6 @@ def targeted(target: str) -> list[Device]:
                 f"leave the device out for this machine: --target {name}",
             )
     return [cpu.built_on(machine(), devices()[kind]) for kind in wanted]
-
-
-def _refuse_spec(option: str, value: str | None) -> None:
-    if value is not None:
-        raise CompileError(
-            "E0404",
-            f"--{option} has no pass yet",
-            [("given", value)],
-            f"leave --{option} out: the program computes in the model's own element types",
-        )
 
 
 def _no_importer(kind: str) -> CompileError:

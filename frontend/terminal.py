@@ -21,10 +21,12 @@ def progress() -> Generator[Callable[[str], None]]:
         yield lambda text: status.update(text.replace("[", r"\["))
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Return a console for results: no markup, no colours by guess, wide enough in a pipe."""
-    plain = Console(markup=False, highlight=False)
-    return plain if plain.is_terminal else Console(markup=False, highlight=False, width=WIDTH)
+    plain = Console(markup=False, highlight=False, stderr=stderr)
+    if plain.is_terminal:
+        return plain
+    return Console(markup=False, highlight=False, stderr=stderr, width=WIDTH)
 
 
 def scaled(value: float, unit: str) -> str:

@@ -12,10 +12,9 @@ from functools import reduce
 
 from xdsl.ir import Block, Operation, SSAValue
 
-from tapeout.ir.expr import ZERO, Expr, as_expr, maximum, minimum
+from tapeout.ir.expr import ZERO, Expr, as_expr, maximum
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
-from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, IfOp, KernelOp, LoopOp
 from tapeout.ir.types import spec, specs
@@ -39,11 +38,8 @@ def bytes_moved(op: Operation) -> Expr:
 
 
 def bytes_read(op: Operation, operand: int) -> Expr:
-    """Bytes of one operand; of the table of a gather, those that are picked."""
-    whole = spec(op.operands[operand]).bytes
-    if isinstance(op, GatherOp) and operand == 0:
-        return minimum(whole, spec(op.y).bytes)
-    return whole
+    """Bytes of one operand, as far as an operator reads it."""
+    return op.bytes_read(operand) if isinstance(op, NNOp) else spec(op.operands[operand]).bytes
 
 
 def cost_of(module: Module, entry: str = "main") -> Cost:

@@ -34,6 +34,10 @@ class Module:
     weights: WeightStore = field(default_factory=WeightStore)
     origins: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
+    def copy(self) -> Module:
+        """A module to change that leaves this one as it is; weights are shared, not copied."""
+        return Module(self.ir.clone(), self.weights.copy(), self.origins)
+
     def entries(self) -> Iterator[EntryOp]:
         """Every entry, in order."""
         return (op for op in self.ir.body.block.ops if isinstance(op, EntryOp))

@@ -60,6 +60,10 @@ class NNOp(IRDLOperation, ABC):
         """Simpler operators for this one; see the module for the contract."""
         return None
 
+    def bytes_read(self, operand: int) -> Expr:
+        """Bytes of one operand that one run reads: all, where an operator does not say better."""
+        return spec(self.operands[operand]).bytes
+
     @classmethod
     def make(cls, *operands: Operand, **attrs: Any) -> Self:
         """Build the operator with inferred result types from SSA values and Python values.

@@ -21,6 +21,13 @@ class WeightStore:
         self._digests: dict[str, str] = {}
         self._labels: dict[str, str] = {}
 
+    def copy(self) -> "WeightStore":
+        """The same arrays under the same symbols; what is added to one is not in the other."""
+        made = WeightStore()
+        made._arrays, made._digests = dict(self._arrays), dict(self._digests)
+        made._labels = dict(self._labels)
+        return made
+
     def add(self, array: Array, label: str = "") -> str:
         """Store an array, return its new symbol; ``label`` (the file's name) is for reports."""
         symbol = f"w{len(self._arrays)}"

@@ -11,6 +11,7 @@ from tapeout.passes.layout.channels_last import ChannelsLast
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
 from tapeout.passes.layout.phases import SplitPhases
 from tapeout.passes.manager import Pass
+from tapeout.passes.quantize.grouped_products import GroupedProducts
 from tapeout.passes.quantize.integer_products import IntegerProducts
 from tapeout.passes.quantize.plain import PlainNumbers
 from tapeout.passes.quantize.quantize_layers import QuantizeLayers
@@ -24,6 +25,8 @@ from tapeout.passes.simplify.dead import DropDead
 from tapeout.passes.simplify.fold import Fold
 from tapeout.passes.simplify.norms import RecomposeNorms
 from tapeout.passes.simplify.rotary import RecomposeRotary
+from tapeout.passes.sparsify.encode_products import EncodeProducts
+from tapeout.passes.sparsify.sparsify_layers import SparsifyLayers
 
 SIMPLIFY: tuple[Pass, ...] = (
     DropDead(),
@@ -42,6 +45,7 @@ SIMPLIFY: tuple[Pass, ...] = (
 )
 QUANTIZE: tuple[Pass, ...] = (
     CommonSubexpressions(),
+    GroupedProducts(),
     IntegerProducts(),
     PlainNumbers(),
     Fold(),
@@ -51,6 +55,7 @@ QUANTIZE: tuple[Pass, ...] = (
     CommonSubexpressions(),
     DropDead(),
 )
+SPARSIFY: tuple[Pass, ...] = (EncodeProducts(), DropDead())
 LAYOUT: tuple[Pass, ...] = (
     SplitPhases(),
     ChannelsLast(),
@@ -61,12 +66,13 @@ LAYOUT: tuple[Pass, ...] = (
 )
 KERNELS: tuple[Pass, ...] = (Fuse(),)
 
-ON_REQUEST: tuple[Pass, ...] = (QuantizeLayers(),)
+ON_REQUEST: tuple[Pass, ...] = (SparsifyLayers(), QuantizeLayers())
 """Passes that run where a user asks for them, in front of the stage ``quantize``."""
 
 PIPELINE: Mapping[str, tuple[Pass, ...]] = {
     "simplify": SIMPLIFY,
     "quantize": QUANTIZE,
+    "sparsify": SPARSIFY,
     "layout": LAYOUT,
     "kernels": KERNELS,
 }
@@ -79,9 +85,14 @@ def pass_classes() -> Mapping[str, type[Pass]]:
 
 
 def passes(*requested: Pass) -> tuple[Pass, ...]:
-    """What a model goes through before a target takes it."""
-    before = {"quantize": requested}
-    return tuple(each for name in PIPELINE for each in (*before.get(name, ()), *PIPELINE[name]))
+    """What a model goes through before a target takes it.
+
+    A requested pass stands for the one of its name; those on request go in front of ``quantize``.
+    """
+    named = {each.name: each for each in requested}
+    before = {"quantize": tuple(named[p.name] for p in ON_REQUEST if p.name in named)}
+    stages = ((*before.get(name, ()), *PIPELINE[name]) for name in PIPELINE)
+    return tuple(named.get(each.name, each) for stage in stages for each in stage)
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:

@@ -24,8 +24,10 @@ from xdsl.ir import Block, Operation, SSAValue
 from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp, Operand
 from tapeout.ir.ops.pointwise import MapOp
-from tapeout.ir.ops.source import BindDimsOp
+from tapeout.ir.ops.quantized import DequantizeOp
+from tapeout.ir.ops.source import BindDimsOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, IfOp, LoopOp
+from tapeout.ir.types import spec
 
 Array = np.ndarray[Any, Any]
 OpT = TypeVar("OpT", bound=Operation)
@@ -68,6 +70,17 @@ class Edit:
     def weight(self, array: Array, label: str = "") -> SSAValue:
         """A fixed tensor in the weight store: an operand of its kernel, whatever its size."""
         return self.put(self.module.weight(array, label)).results[0]
+
+    def derived(self, array: Array, *sources: SSAValue) -> SSAValue:
+        """A fixed tensor that is made of others: it keeps the name of the largest of them.
+
+        Of a quantised one, that of its codes.
+        """
+        made = [v.owner.x if isinstance(v.owner, DequantizeOp) else v for v in sources]
+        named = [op for v in made if isinstance(op := v.owner, WeightOp)]
+        largest = max(named, key=lambda op: int(spec(op.y).size), default=None)
+        label = "" if largest is None else self.module.weights.label(largest.symbol.data)
+        return self.constant(array, label)
 
     def array(self, value: SSAValue | None) -> Array | None:
         """The array behind a constant or a weight, else None."""

@@ -9,6 +9,7 @@ import numpy as np
 from xdsl.irdl import irdl_op_definition, operand_def, prop_def, result_def
 
 from tapeout.ir.errors import CompileError
+from tapeout.ir.expr import Expr, minimum
 from tapeout.ir.numeric import wide
 from tapeout.ir.op import Array, NNOp
 from tapeout.ir.scalars import COMBINERS
@@ -24,7 +25,7 @@ from tapeout.ir.shapes import (
     replaced,
     shape_text,
 )
-from tapeout.ir.types import IntAttr, Spec, StrAttr, TensorType
+from tapeout.ir.types import IntAttr, Spec, StrAttr, TensorType, spec
 
 SCATTERS = ("none", "sum", "prod", "max", "min")
 
@@ -54,6 +55,11 @@ class GatherOp(NNOp):
     def reference(x: Array, indices: Array, *, axis: int) -> Array:
         """Take along the axis."""
         return np.take(x, indices, axis)
+
+    def bytes_read(self, operand: int) -> Expr:
+        """Of the table those elements that are picked."""
+        whole = super().bytes_read(operand)
+        return whole if operand else minimum(whole, spec(self.y).bytes)
 
 
 @irdl_op_definition

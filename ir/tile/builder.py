@@ -154,9 +154,21 @@ class TileBuilder:
         """The same bits in another element type of the same width."""
         return self.insert(ops.BitcastOp(x, dtype))
 
+    def field(self, x: SSAValue, low: int, bits: int, to: int = 0) -> SSAValue:
+        """``bits`` of each element from ``low`` on, moved up by ``to``."""
+        return self.insert(ops.FieldOp(x, low, bits, to))
+
     def reduce(self, fn: str, x: SSAValue, axis: int) -> SSAValue:
         """Combine along an axis of the tile."""
         return self.insert(ops.ReduceOp(fn, x, axis))
+
+    def transpose(self, x: SSAValue) -> SSAValue:
+        """Rows as columns."""
+        return self.insert(ops.TransposeOp(x))
+
+    def interleave(self, rows: Sequence[SSAValue]) -> SSAValue:
+        """Four rows of bytes as the right side of a dot, columns dealt out in fours."""
+        return self.insert(ops.InterleaveOp(rows))
 
     def dot(self, a: SSAValue, b: SSAValue, acc: SSAValue) -> SSAValue:
         """``acc + a @ b``."""

@@ -100,11 +100,19 @@ class _State:
             case ops.BitcastOp():
                 x = np.ascontiguousarray(self.tiles[op.x])
                 self.tiles[op.y] = x.view(tile_of(op.y).dtype.numpy)
+            case ops.FieldOp():
+                field = self.tiles[op.x] >> op.low.data & (1 << op.bits.data) - 1
+                self.tiles[op.y] = (field << op.to.data).astype(self.tiles[op.x].dtype)
             case ops.ReduceOp():
                 combine = COMBINERS[op.fn.data]
                 assert isinstance(combine, np.ufunc), "a reduction combines with a ufunc"
                 found = combine.reduce(self.tiles[op.x], axis=op.axis.data, keepdims=True)
                 self.tiles[op.y] = found.astype(tile_of(op.y).dtype.numpy)
+            case ops.TransposeOp():
+                self.tiles[op.y] = self.tiles[op.x].T
+            case ops.InterleaveOp():
+                rows = np.concatenate([self.tiles[row] for row in op.rows])
+                self.tiles[op.y] = rows[:, op.order()]
             case ops.DotOp():
                 a, b, acc = (self.tiles[v] for v in (op.a, op.b, op.acc))
                 self.tiles[op.y] = acc + a.astype(acc.dtype) @ b.astype(acc.dtype)

@@ -336,6 +336,25 @@ class BitcastOp(IRDLOperation):
 
 
 @irdl_op_definition
+class FieldOp(IRDLOperation):
+    """``((x >> low) & (2**bits - 1)) << to`` in unsigned integers: a field of packed codes."""
+
+    name = "tile.field"
+    x = operand_def(TileType)
+    low = prop_def(IntAttr)
+    bits = prop_def(IntAttr)
+    to = prop_def(IntAttr)
+    y = result_def(TileType)
+
+    def __init__(self, x: SSAValue, low: int, bits: int, to: int = 0) -> None:
+        super().__init__(
+            operands=[x],
+            properties={"low": IntAttr(low), "bits": IntAttr(bits), "to": IntAttr(to)},
+            result_types=[x.type],
+        )
+
+
+@irdl_op_definition
 class ReduceOp(IRDLOperation):
     """Combine along one axis of a tile, which becomes 1, in a fixed order."""
 
@@ -352,6 +371,49 @@ class ReduceOp(IRDLOperation):
             properties={"fn": StrAttr(fn), "axis": IntAttr(axis)},
             result_types=[TileType(TileSpec(shape, tile_of(x).dtype))],
         )
+
+
+@irdl_op_definition
+class TransposeOp(IRDLOperation):
+    """``y[c, r] = x[r, c]``."""
+
+    name = "tile.transpose"
+    x = operand_def(TileType)
+    y = result_def(TileType)
+
+    def __init__(self, x: SSAValue) -> None:
+        rows, columns = tile_of(x).shape
+        super().__init__(
+            operands=[x], result_types=[TileType(TileSpec((columns, rows), tile_of(x).dtype))]
+        )
+
+
+@irdl_op_definition
+class InterleaveOp(IRDLOperation):
+    """Four rows of bytes as the right side of a dot, their columns dealt out in fours.
+
+    ``y[r, n/4 * j + 4 * b + i] = rows[r][0, 16 * b + 4 * j + i]`` for ``j`` and ``i`` below 4 and
+    ``n`` columns, a multiple of 16. So unpack instructions leave them, which work on 16 bytes at a
+    time; who lays the rows out in that order gets ``y`` in the order of columns, for nothing.
+    """
+
+    name = "tile.interleave"
+    rows = var_operand_def(TileType)
+    y = result_def(TileType)
+
+    def __init__(self, rows: Sequence[SSAValue]) -> None:
+        first = tile_of(rows[0])
+        assert len(rows) == 4, f"four steps make a dot of bytes, not {len(rows)}"
+        shape = (4, first.shape[1])
+        assert first.shape == (1, shape[1] // 16 * 16), f"no row of fours: {first.shape}"
+        super().__init__(
+            operands=[list(rows)], result_types=[TileType(TileSpec(shape, first.dtype))]
+        )
+
+    def order(self) -> Sequence[int]:
+        """For each column of the result, the column of the rows that it comes from."""
+        n = tile_of(self.y).shape[1]
+        return [16 * (c % (n // 4) // 4) + 4 * (c // (n // 4)) + c % 4 for c in range(n)]
 
 
 @irdl_op_definition

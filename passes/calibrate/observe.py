@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from xdsl.ir import Block, Operation, SSAValue
@@ -72,10 +72,17 @@ def _channels(value: SSAValue) -> int:
     return size
 
 
+class Taker(Protocol):
+    """Takes in one array of a value after another."""
+
+    def add(self, array: Array) -> None:
+        """Take in one array."""
+
+
 class Watch(Evaluator):
     """An evaluator that adds what it computes to statistics, and forgets what is not read again."""
 
-    def __init__(self, module: Module, entry: EntryOp, seen: Observed) -> None:
+    def __init__(self, module: Module, entry: EntryOp, seen: Mapping[SSAValue, Taker]) -> None:
         super().__init__(module)
         self.entry, self.seen = entry, seen
         blocks = [b for op in entry.walk() for r in op.regions for b in r.blocks]

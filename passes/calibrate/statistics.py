@@ -76,25 +76,37 @@ def statistics_of(array: Array) -> Statistics:
 
 @dataclass
 class Channels:
-    """The extremes of each channel of the last axis; a value that is not finite counts as 0."""
+    """What is kept of each channel of the last axis; a value that is not finite counts as 0.
+
+    ``squares`` are sums over ``count`` rows, f64.
+    """
 
     low: Array
     high: Array
+    squares: Array
+    count: int = 0
 
     @classmethod
     def of(cls, size: int) -> Channels:
         """For ``size`` channels, of which nothing was seen."""
-        return cls(np.full(size, np.inf), np.full(size, -np.inf))
+        return cls(np.full(size, np.inf), np.full(size, -np.inf), np.zeros(size))
 
     @property
     def absmax(self) -> Array:
         """The largest magnitude of each channel."""
         return np.maximum(np.maximum(-self.low, self.high), 0)
 
+    @property
+    def mean_square(self) -> Array:
+        """The mean of the squares of each channel; 0 where nothing was seen."""
+        return self.squares / max(self.count, 1)
+
     def add(self, rows: Array) -> None:
         """Take in ``[n, channels]``."""
         self.low = np.minimum(self.low, rows.min(axis=0))
         self.high = np.maximum(self.high, rows.max(axis=0))
+        self.squares += np.einsum("nc,nc->c", rows, rows, dtype=np.float64)
+        self.count += len(rows)
 
 
 @dataclass

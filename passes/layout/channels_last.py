@@ -239,7 +239,7 @@ class SinkMap(_Sink[NNOp]):
         array = edit.array(x)
         if array is not None:
             shape = (1,) * (len(perm) - array.ndim) + array.shape
-            return edit.constant(np.transpose(array.reshape(shape), inverse(perm)))
+            return edit.derived(np.transpose(array.reshape(shape), inverse(perm)), x)
         whole = x if padded == dims else edit.add(ReshapeOp, x, shape=padded)
         return edit.add(TransposeOp, whole, perm=inverse(perm))
 
@@ -347,7 +347,7 @@ class FlattenIntoMatmul(_Sink[MatmulOp]):
         order = [i - 1 for i in inverse(turn.perm.data)[1:]]
         moved = _permuted(rows, known, order)
         near = edit.add(ReshapeOp, turn.x, shape=spec(flat.y).dims)
-        return edit.add(MatmulOp, near, edit.constant(moved))
+        return edit.add(MatmulOp, near, edit.derived(moved, op.b), to=op.attrs()["to"])
 
 
 def _permuted(

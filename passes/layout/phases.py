@@ -115,7 +115,7 @@ class TransposedConv(Pattern[ConvTransposeOp]):
             bias = None if bias is None else np.tile(bias, count)
             kernels = [np.concatenate(kernels)]
         fixed = None if bias is None else edit.constant(bias)
-        parts = [edit.add(ConvOp, op.x, edit.constant(k), fixed, **attrs) for k in kernels]
+        parts = [edit.add(ConvOp, op.x, edit.derived(k, op.w), fixed, **attrs) for k in kernels]
         together = parts[0] if len(parts) == 1 else edit.add(ConcatOp, parts, axis=1)
         return _kept(op, _interleaved(together, axes, edit), axes, edit)
 

@@ -116,7 +116,7 @@ class IntegerMatmul(Pattern[MatmulOp]):
         if a is None or b is None or (a.scale is None) != (b.scale is None):
             return None
         a = unsigned(a, edit)
-        total = edit.add(MatmulOp, a.codes, edit.constant(b.codes), transpose_b=transposed)
+        total = edit.add(MatmulOp, a.codes, edit.derived(b.codes, op.b), transpose_b=transposed)
         sums = b.codes.sum(axis=1 if transposed else 0, dtype=np.int64)
         total = _less(total, times(a.zero, sums, edit), edit)
         if b.offset:
@@ -145,7 +145,7 @@ class IntegerConv(Pattern[ConvOp]):
         a = unsigned(a, edit)
         codes = _padded(op, a, edit) if any(pads) else a.codes
         attrs = {**op.attrs(), "pads": (0,) * len(pads)}
-        total = edit.add(ConvOp, codes, edit.constant(b.codes), None, **attrs)
+        total = edit.add(ConvOp, codes, edit.derived(b.codes, op.w), None, **attrs)
         sums = b.codes.reshape(b.codes.shape[0], -1).sum(axis=1, dtype=np.int64)
         one = a.zero if isinstance(a.zero, SSAValue) else a.zero.reshape(())
         total = _less(total, times(one, _beside_channels(op, sums), edit), edit)

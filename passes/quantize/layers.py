@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
+from typing import Any, TypeGuard
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from tapeout.ir.dtypes import f32
 from tapeout.ir.module import Module
@@ -20,7 +22,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Layer:
-    """One product; ``name`` is that of its weight in the model's file, or ``layerN``."""
+    """One product; ``name`` is that of its weight in the model's file, or ``layerN``.
+
+    Where several layers have parts of one weight, or read the same, ``#2`` and so on follow it.
+    """
 
     name: str
     op: MatmulOp | ConvOp
@@ -35,6 +40,21 @@ class Layer:
         """The weight, as the operator takes it."""
         return self.op.b if isinstance(self.op, MatmulOp) else self.op.w
 
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """Outputs and inputs of the weight as a matrix."""
+        sizes = [int(d) for d in spec(self.weight).dims]
+        if isinstance(self.op, ConvOp):
+            return sizes[0], math.prod(sizes[1:])
+        return (sizes[0], sizes[1]) if self.op.transpose_b.data else (sizes[1], sizes[0])
+
+    @property
+    def run(self) -> int:
+        """Neighbours in memory that a product sums: of a convolution in groups, their channels."""
+        if isinstance(self.op, ConvOp) and self.op.groups.data > 1:
+            return int(spec(self.op.w).dims[1])
+        return self.matrix_shape[1]
+
     def as_matrix(self, weight: Array) -> Array:
         """The weight as ``[outputs, inputs]``."""
         if isinstance(self.op, ConvOp):
@@ -48,27 +68,34 @@ class Layer:
         return np.ascontiguousarray(matrix if self.op.transpose_b.data else matrix.T)
 
     def per_output(self, values: Array) -> Array:
-        """One number per output so that it broadcasts with the weight."""
+        """``[outputs, groups]`` so that it broadcasts with the weight, or with its groups."""
         if isinstance(self.op, ConvOp):
             return values.reshape(-1, *[1] * (spec(self.op.w).rank - 1))
-        return values.reshape(-1, 1) if self.op.transpose_b.data else values.reshape(-1)
+        return values if self.op.transpose_b.data else np.ascontiguousarray(values.T)
+
+    @property
+    def summed(self) -> int:
+        """The axis of a matrix that the product sums over."""
+        return 1 if isinstance(self.op, MatmulOp) and self.op.transpose_b.data else 0
 
 
 def layers(module: Module) -> Iterator[Layer]:
     """Every product of f32 with a matrix, and every convolution with filters, that are fixed."""
     taken: set[str] = set()
-    found = 0
-    for op in module.ir.walk():
-        if not isinstance(op, MatmulOp | ConvOp):
-            continue
+    for found, op in enumerate(op for op in module.ir.walk() if _is_layer(op)):
         weight = op.b if isinstance(op, MatmulOp) else op.w
-        owner = weight.owner
-        if not isinstance(owner, WeightOp) or spec(weight).dtype is not f32:
-            continue
-        if isinstance(op, MatmulOp) and spec(weight).rank != 2:
-            continue
-        label = module.weights.label(owner.symbol.data)
-        name = label if label and label not in taken else f"layer{found}"
+        assert isinstance(weight.owner, WeightOp), "a layer's weight is fixed"
+        label = module.weights.label(weight.owner.symbol.data) or f"layer{found}"
+        more = (f"{label}#{n}" for n in count(2))
+        name = label if label not in taken else next(n for n in more if n not in taken)
         taken.add(name)
-        found += 1
         yield Layer(name, op)
+
+
+def _is_layer(op: Operation) -> TypeGuard[MatmulOp | ConvOp]:
+    if not isinstance(op, MatmulOp | ConvOp):
+        return False
+    weight = op.b if isinstance(op, MatmulOp) else op.w
+    if not isinstance(weight.owner, WeightOp) or spec(weight).dtype is not f32:
+        return False
+    return isinstance(op, ConvOp) or spec(weight).rank == 2

@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import f32, i32, u8
+from tapeout.ir.dtypes import f32
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp
-from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.ops.quantized import DequantizeOp
-from tapeout.ir.ops.reduce import ReduceOp
-from tapeout.ir.types import spec
-from tapeout.passes.calibrate.codes import Codes, Scaling
-from tapeout.passes.calibrate.observe import observe
+from tapeout.passes.calibrate.observe import Observed, observe
 from tapeout.passes.calibrate.observers import OBSERVERS, scaling
+from tapeout.passes.calibrate.statistics import Statistics
 from tapeout.passes.manager import Pass
+from tapeout.passes.quantize.activations import BYTES, dynamic, rounded, static
+from tapeout.passes.quantize.choices import Choice, choices
 from tapeout.passes.quantize.formats import LayerFormat
+from tapeout.passes.quantize.gptq import gptq
+from tapeout.passes.quantize.grouped_products import QUAD
 from tapeout.passes.quantize.layers import Layer, layers
+from tapeout.passes.quantize.narrow_floats import narrow
 from tapeout.passes.quantize.nearest import round_to_nearest
-from tapeout.passes.quantize.recipe import parse_quantize
+from tapeout.passes.quantize.pays import Predictor
+from tapeout.passes.quantize.recipe import Recipe, parse_quantize
 from tapeout.passes.quantize.residuals import Residual, residuals
-from tapeout.passes.quantize.weights import WeightFormat
+from tapeout.passes.quantize.weights import QuantisedWeight, WeightFormat
 from tapeout.passes.rewrite import Edit
 
 Array = np.ndarray[Any, Any]
 Samples = Iterable[Mapping[str, Array]]
 
-BYTES = Codes(8, signed=False, symmetric=False)
-SMALLEST = float(np.finfo(np.float32).tiny)
+CHANNEL_GROUP = 128
+"""Activations that share a scale where weights have one per output."""
 
 
 @dataclass(frozen=True)
 class QuantizeLayers(Pass):
     """Give layers the formats of a recipe: ``nn.dequantize`` of codes on both sides of a product.
 
-    Saves what :mod:`integer_products` then can: bytes, and time on integer units. ``format`` is
-    what ``--quantize`` takes. ``samples`` are inputs by name, needed where activations have
-    static scales. A convolution has none per row, so ``int8-dynamic`` leaves it as it is.
+    Saves what :mod:`integer_products` then can: bytes, and time on integer units. Formats of 16-bit
+    floats save half the bytes (:mod:`narrow_floats`). ``format`` is what ``--quantize`` takes, or a
+    recipe. ``samples`` are inputs by name, needed where activations have static scales, and by
+    ``gptq``. A convolution has no rows with scales of their own, and no groups: formats of integers
+    other than ``int8`` leave it as it is. With a ``predictor``, so does a format that would make a
+    layer slower than it is in f32. ``tell`` is told what each layer gets.
     """
 
     name = "quantize-layers"
-    format: str = "int8-dynamic"
+    format: str | Recipe[LayerFormat] = "int8-dynamic"
     samples: Samples | None = None
+    predictor: Predictor | None = None
+    tell: Callable[[Sequence[Choice]], None] | None = None
 
     def apply(self, module: Module) -> None:
         """Quantise.
@@ -56,126 +64,135 @@ class QuantizeLayers(Pass):
         E0701 and E0702 of weights, E0704 where samples make values that are not finite, E0705 for
         a model without layers.
         """
-        recipe, found = parse_quantize(self.format), list(layers(module))
+        asked, found = self.format, list(layers(module))
+        recipe = parse_quantize(asked) if isinstance(asked, str) else asked
         if not found:
             fix = "leave --quantize out"
             raise CompileError("E0705", "the model has no layers to quantise", (), fix)
         recipe.refuse_unused(layer.name for layer in found)
-        chosen = [(layer, f) for layer in found if (f := recipe.of(layer.name)) is not None]
-        _refuse({str(f): f for _, f in chosen}.values(), self.samples)
-        static = [pair for pair in chosen if pair[1].activations == "static"]
-        sums = list(residuals(module, [pair[0].op for pair in static]))
-        scalings = self._static(module, static, sums)
+        _refuse([(e, f) for e in found if (f := recipe.of(e.name)) is not None], self.samples)
+        made = choices(recipe, found, self.predictor)
+        if self.tell is not None:
+            self.tell(made)
+        chosen = [(c.layer, c.format) for c in made if c.format is not None]
+        static_ops = [layer.op for layer, f in chosen if f.activations == "static"]
+        sums = list(residuals(module, static_ops))
+        seen = self._observed(module, chosen, sums)
+        observers = {layer.input: f.observer for layer, f in chosen if f.activations == "static"}
         edit = Edit(module)
         for layer, format in chosen:
-            if format.activations == "dynamic" and _is_conv(layer):
-                continue
             edit.at(layer.op)
-            if format.activations == "static":
-                a = _static(layer.input, scalings[layer.input], edit)
-            else:
-                a = _dynamic(layer.input, edit)
-            _replace(layer, a, _weight(layer, format, module, edit))
+            if format.weight is None:
+                narrow(layer, format.compute, edit)
+                continue
+            statistics = seen.get(layer.input)
+            a = _activations(layer.input, format, statistics, edit)
+            _replace(layer, a, _weight(layer, format, statistics, edit))
         for each in sums:
             edit.at(each.op)
-            each.op.operands[each.place] = _static(each.value, scalings[each.value], edit)
+            known = scaling(seen[each.value], BYTES, OBSERVERS[observers.get(each.value) or "mse"])
+            each.op.operands[each.place] = static(each.value, known, edit)
 
-    def _static(
-        self, module: Module, chosen: list[tuple[Layer, LayerFormat]], sums: Sequence[Residual]
-    ) -> Mapping[SSAValue, Scaling]:
-        """The scale and zero point of every activation that has static ones, from the samples."""
-        if not chosen or self.samples is None:
+    def _observed(
+        self,
+        module: Module,
+        chosen: Sequence[tuple[Layer, LayerFormat]],
+        sums: Sequence[Residual],
+    ) -> Observed:
+        """What the samples show of residuals, and of the inputs of layers that need to know."""
+        grams = [layer.input for layer, f in chosen if f.method == "gptq"]
+        static = [layer.input for layer, f in chosen if f.activations == "static"]
+        static += [each.value for each in sums]
+        if not (grams or static) or self.samples is None:
             return {}
-        observers = {each.value: "mse" for each in sums}
-        observers |= {layer.input: f.observer or "mse" for layer, f in chosen}
-        seen = observe(module, self.samples, list(observers))
-        broken = [v for v in observers if seen[v].non_finite]
+        seen = observe(module, self.samples, static, grams=grams)
+        broken = [layer.name for layer, _ in chosen if _is_broken(seen.get(layer.input))]
+        broken += ["a residual sum" for each in sums if _is_broken(seen[each.value])]
         if broken:
-            names = [layer.name for layer, _ in chosen if layer.input in broken]
             raise CompileError(
                 "E0704",
                 "calibration gives values that are not finite",
-                [("layers", ", ".join(names) or "a residual sum")],
+                [("layers", ", ".join(dict.fromkeys(broken)))],
                 "look for overflow in the model, or give these layers the format none",
             )
-        return {v: scaling(seen[v], BYTES, OBSERVERS[name]) for v, name in observers.items()}
+        return seen
 
 
-def _refuse(formats: Iterable[LayerFormat], samples: Samples | None) -> None:
-    errors: list[CompileError] = []
-    for f in formats:
-        facts = [("format", f)]
-        if f.weight != WeightFormat(8) or f.activations is None:
-            fix = "take int8, int8-dynamic or none"
-            errors.append(
-                CompileError("E0404", "no target has kernels for this format", facts, fix)
-            )
-        elif f.method == "gptq":
-            fix = "take search, or nearest"
-            what = "weights of 8 bits are not rounded by gptq yet"
-            errors.append(CompileError("E0404", what, facts, fix))
-        elif f.activations == "static" and samples is None:
-            fix = "give some with --calibrate, or take int8-dynamic, which needs none"
-            errors.append(CompileError("E0110", "this format needs calibration data", facts, fix))
+def _is_broken(seen: Statistics | None) -> bool:
+    return seen is not None and seen.non_finite > 0
+
+
+def _refuse(asked: Sequence[tuple[Layer, LayerFormat]], samples: Samples | None) -> None:
+    formats = {str(f): f for _, f in asked}.values()
+    refused = [refusal(f, has_samples=samples is not None) for f in formats]
+    errors = [e for e in refused if e is not None]
+    errors += [
+        CompileError(
+            "E0404",
+            "filters of convolutions are not rounded by gptq",
+            [("layer", layer.name), ("format", f)],
+            "take search, or nearest, for this layer",
+        )
+        for layer, f in asked
+        if f.method == "gptq" and f.activations == "static" and isinstance(layer.op, ConvOp)
+    ]
     if errors:
         raise together(errors, "the model cannot be quantised like this")
 
 
-def _weight(layer: Layer, format: LayerFormat, module: Module, edit: Edit) -> SSAValue:
-    """The weight as signed bytes with a scale per output."""
-    array = module.value_of(layer.weight)
-    assert array is not None, "a layer's weight is fixed"
+def refusal(f: LayerFormat, *, has_samples: bool) -> CompileError | None:
+    """Why no layer can have this format; None where one can. What is lowered stands here alone."""
+    facts = [("format", f)]
+    if f.weight is None:
+        return None
+    if isinstance(f.weight.group, int) and f.weight.group % QUAD:
+        what = "groups of this format are no multiple of 4, as kernels need them"
+        fix = f"take groups of {-(-f.weight.group // QUAD) * QUAD}"
+        return CompileError("E0404", what, facts, fix)
+    if not has_samples and (f.activations == "static" or f.method == "gptq"):
+        other = "int8-dynamic" if f.activations == "static" else "search"
+        fix = f"give some with --calibrate, or take {other}, which needs none"
+        return CompileError("E0110", "this format needs calibration data", facts, fix)
+    return None
+
+
+def _activations(x: SSAValue, format: LayerFormat, seen: Statistics | None, edit: Edit) -> SSAValue:
+    """The input of a layer in bytes: a scale for all, for each row, or for each group of a row."""
     assert format.weight is not None, "this format has integers for weights"
-    made = round_to_nearest(
-        layer.as_matrix(array), format.weight, name=layer.name, search=format.method == "search"
+    if format.activations == "static":
+        assert seen is not None, "a static format had its input observed"
+        return static(x, scaling(seen, BYTES, OBSERVERS[format.observer or "mse"]), edit)
+    if format.activations is None:
+        group = format.weight.group
+        return rounded(x, group if isinstance(group, int) else CHANNEL_GROUP, edit)
+    plain = format.weight == WeightFormat(8)
+    return dynamic(x, edit) if plain else rounded(x, 0, edit)
+
+
+def _weight(layer: Layer, format: LayerFormat, seen: Statistics | None, edit: Edit) -> SSAValue:
+    """The weight as codes with a scale per output, or per group of inputs."""
+    array, of = edit.array(layer.weight), format.weight
+    assert array is not None, "a layer's weight is fixed"
+    assert of is not None, "this format has integers for weights"
+    made = _codes(layer.as_matrix(array), format, of, seen, layer.name)
+    codes = edit.constant(layer.as_weight(made.codes), layer.name)
+    scales, zeros = (
+        None if v is None else edit.constant(layer.per_output(v)) for v in (made.scales, made.zeros)
     )
-    codes = edit.constant(layer.as_weight(made.codes.astype(np.int8)), layer.name)
-    scales = edit.constant(layer.per_output(made.scales.astype(np.float32)))
-    return edit.add(DequantizeOp, codes, scales, None, to=f32)
+    blocks = {"axis": layer.summed, "block": of.group} if isinstance(of.group, int) else {}
+    return edit.add(DequantizeOp, codes, scales, zeros, to=f32, **blocks)
 
 
-def _static(x: SSAValue, known: Scaling, edit: Edit) -> SSAValue:
-    """``x`` rounded to bytes of a fixed scale and zero point.
-
-    The numbers are weights and no literals, so that equal layers stay one kernel.
-    """
-    scale, zero = known.scale.reshape(()), known.zero_point.reshape(()).astype(np.uint8)
-    shift = edit.weight(zero.astype(np.float32)) if zero else None
-    codes = _codes(x, edit.weight(1 / scale), shift, edit)
-    return edit.add(DequantizeOp, codes, edit.weight(scale), edit.constant(zero), to=f32)
-
-
-def _dynamic(x: SSAValue, edit: Edit) -> SSAValue:
-    """``x`` rounded to bytes with a scale and a zero point for each row, from its extremes.
-
-    The range is widened to hold 0, which is exact. As ONNX's DynamicQuantizeLinear, but by row.
-    """
-
-    def number(value: float) -> SSAValue:
-        return edit.constant(np.array(value, np.float32))
-
-    def extreme(fn: str) -> SSAValue:
-        axes = (spec(x).rank - 1,)
-        return edit.map(fn, edit.add(ReduceOp, x, fn=fn, axes=axes, keepdims=True), number(0))
-
-    low, high = extreme("min"), extreme("max")
-    reach = edit.map("mul", edit.map("sub", high, low), number(1 / BYTES.high))
-    scale = edit.map("max", reach, number(SMALLEST))  # a row of zeros has a scale too
-    inverse = edit.map("div", number(1), scale)
-    zero = edit.map("round", edit.map("neg", edit.map("mul", low, inverse)))
-    codes = _codes(x, inverse, zero, edit)
-    return edit.add(DequantizeOp, codes, scale, edit.add(ConvertOp, zero, to=i32), to=f32)
-
-
-def _codes(x: SSAValue, inverse: SSAValue, zero: SSAValue | None, edit: Edit) -> SSAValue:
-    """``saturate(round(x / scale) + zero)``."""
-    rounded = edit.map("round", edit.map("mul", x, inverse))
-    shifted = rounded if zero is None else edit.map("add", rounded, zero)
-    return edit.add(ConvertOp, shifted, to=u8, saturate=True)
-
-
-def _is_conv(layer: Layer) -> bool:
-    return isinstance(layer.op, ConvOp)
+def _codes(
+    matrix: Array, format: LayerFormat, of: WeightFormat, seen: Statistics | None, name: str
+) -> QuantisedWeight:
+    if format.method != "gptq":
+        return round_to_nearest(matrix, of, name=name, search=format.method == "search")
+    assert seen is not None, "what gptq needs was observed"
+    assert seen.gram is not None, "what gptq needs was observed"
+    # Pruned weights stay what they are: zeros.
+    keep = None if of.bipolar else matrix != 0
+    return gptq(matrix, seen.gram.total, of, name=name, search=True, keep=keep)
 
 
 def _replace(layer: Layer, a: SSAValue, b: SSAValue) -> None:

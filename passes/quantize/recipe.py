@@ -11,12 +11,12 @@ default = "w4g32"              # where no pattern matches; none if it is left ou
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from tapeout.ir.errors import CompileError, together
 from tapeout.passes.quantize.formats import LayerFormat, parse_format
@@ -25,23 +25,30 @@ MOST_BYTES = 1 << 20
 """No list of layers is longer; what is, is another kind of file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+T = TypeVar("T")
+"""What a layer takes: a format, or a sparsity."""
+
+Parse = Callable[[str, Sequence[tuple[str, object]]], T | None]
+"""What a text means; the facts say in errors where it stands."""
+
+
+@dataclass(frozen=True)
+class Rule(Generic[T]):
     """Layers whose names match ``pattern`` take ``format``; None leaves them as they are."""
 
     pattern: str
-    format: LayerFormat | None
+    format: T | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+@dataclass(frozen=True)
+class Recipe(Generic[T]):
     """A format for every layer: of the first rule that matches, or the default."""
 
-    default: LayerFormat | None
-    rules: tuple[Rule, ...] = ()
+    default: T | None
+    rules: tuple[Rule[T], ...] = ()
     source: str = "--quantize"
 
-    def of(self, layer: str) -> LayerFormat | None:
+    def of(self, layer: str) -> T | None:
         """The format of the layer of that name; None leaves it as it is."""
         matching = (rule.format for rule in self.rules if fnmatchcase(layer, rule.pattern))
         return next(matching, self.default)
@@ -53,7 +60,7 @@ class Recipe:
         if unused:
             raise together([self._unused(rule, names) for rule in unused], "patterns of no layer")
 
-    def _unused(self, rule: Rule, names: list[str]) -> CompileError:
+    def _unused(self, rule: Rule[T], names: list[str]) -> CompileError:
         bare = rule.pattern.strip("*")
         near = get_close_matches(bare, names, 3, 0.3) or names[:3]
         return CompileError(
@@ -64,23 +71,28 @@ class Recipe:
         )
 
 
-def parse_quantize(text: str) -> Recipe:
-    """The recipe of ``--quantize TEXT``: a format for all layers, or a ``.toml`` file's.
+def parse_quantize(text: str) -> Recipe[LayerFormat]:
+    """The recipe of ``--quantize TEXT``; errors as :func:`parse_recipe`."""
+    return parse_recipe(text, "--quantize", parse_format)
+
+
+def parse_recipe(text: str, option: str, parse: Parse[T]) -> Recipe[T]:
+    """The recipe of an option: a format for all layers, or a ``.toml`` file's.
 
     Errors: E0111 for what is no format, all in a file at once; E0112 for a file that cannot be
     read.
     """
     if not text.strip().endswith(".toml"):
-        return Recipe(parse_format(text, [("where", "--quantize")]))
+        return Recipe(parse(text, [("where", option)]), source=option)
     file = Path(text.strip())
     table = _read(file)
     layers = table.get("layers", {})
     errors = [_not_known(file, key) for key in table if key not in ("default", "layers")]
     if not isinstance(layers, dict):
         raise _unreadable(file, "'layers' is no table of patterns and formats")
-    default = _format(file, "default", table.get("default", "none"), errors)
+    default = _format(file, "default", table.get("default", "none"), parse, errors)
     rules = tuple(
-        Rule(pattern, _format(file, f'layers."{pattern}"', value, errors))
+        Rule(pattern, _format(file, f'layers."{pattern}"', value, parse, errors))
         for pattern, value in cast(Mapping[str, object], layers).items()
     )
     if errors:
@@ -88,7 +100,9 @@ def parse_quantize(text: str) -> Recipe:
     return Recipe(default, rules, str(file))
 
 
-def _format(file: Path, key: str, value: object, errors: list[CompileError]) -> LayerFormat | None:
+def _format(
+    file: Path, key: str, value: object, parse: Parse[T], errors: list[CompileError]
+) -> T | None:
     facts = [("file", file), ("key", key)]
     if not isinstance(value, str):
         quote = " (put a name with dots in quotes)" if isinstance(value, dict) else ""
@@ -96,7 +110,7 @@ def _format(file: Path, key: str, value: object, errors: list[CompileError]) -> 
         errors.append(CompileError("E0111", what, facts, 'write a format, as in "w4g32"'))
         return None
     try:
-        return parse_format(value, facts)
+        return parse(value, facts)
     except CompileError as error:
         errors.append(error)
         return None

@@ -7,6 +7,7 @@ is compared with: the difference is exact, the product is rounded once, to f32.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -86,6 +87,12 @@ class WeightFormat:
         """The shape of the scales of an ``[n, k]`` weight."""
         return (1 if self.group == "tensor" else n, self.groups(k))
 
+    def packed_bytes(self, n: int, k: int) -> int:
+        """The bytes of an ``[n, k]`` weight: codes, scales and zero points without gaps."""
+        scales = math.prod(self.scales_shape(n, k))
+        coded = n * k + (scales if self.asymmetric else 0)
+        return -(-coded * self.bits // 8) + scales * self.scale.bytes
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class QuantisedWeight:
@@ -112,8 +119,8 @@ class QuantisedWeight:
     @property
     def bytes(self) -> int:
         """The bytes of codes, scales and zero points, packed without gaps."""
-        coded = self.codes.size + (0 if self.zeros is None else self.zeros.size)
-        return -(-coded * self.format.bits // 8) + self.scales.nbytes
+        n, k = self.codes.shape
+        return self.format.packed_bytes(n, k)
 
     def dequantised(self) -> Array:
         """The exact f32 numbers ``[N, K]`` that the codes stand for."""

@@ -71,7 +71,7 @@ class FoldOperator(Pattern[NNOp]):
         except IndexError:
             # A fixed index outside its axis is a matter of run time, where it is clamped.
             return None
-        return [edit.constant(np.asarray(r)) for r in results]
+        return [edit.derived(np.asarray(r), *op.operands) for r in results]
 
     def allowed(self, op: NNOp) -> bool:
         """Whether sizes are known, and folding neither takes long nor copies much."""

@@ -67,7 +67,8 @@ class BlockEncoded:
 
     Stripe s, of the outputs ``s * rows`` on, has the blocks ``starts[s]`` to ``starts[s + 1]``:
     ``columns`` (i32, rising within a stripe) are their inputs, ``values [blocks, rows]`` their
-    weights. In the last stripe, rows beyond N are zero.
+    weights. In the last stripe, rows beyond N are zero. A stripe whose blocks are no multiple of
+    ``group`` ends in blocks of zeros, of column 0.
     """
 
     pattern: Blocks
@@ -75,6 +76,7 @@ class BlockEncoded:
     starts: Array
     columns: Array
     values: Array
+    group: int = 1
 
     @property
     def bytes(self) -> int:
@@ -86,13 +88,17 @@ class BlockEncoded:
         n, k = self.shape
         stripes = len(self.starts) - 1
         matrix = np.zeros((stripes, k, self.pattern.rows), self.values.dtype)
-        matrix[_owners(self.starts), self.columns] = self.values
+        some = self.values.any(axis=1)
+        matrix[_owners(self.starts)[some], self.columns[some]] = self.values[some]
         rows = matrix.transpose(0, 2, 1).reshape(stripes * self.pattern.rows, k)
         return np.ascontiguousarray(rows[:n])
 
 
-def encode_blocks(matrix: Array, pattern: Blocks | None = None) -> BlockEncoded:
-    """``matrix [N, K]`` as its blocks that are not zero; it may have any zeros, or none."""
+def encode_blocks(matrix: Array, pattern: Blocks | None = None, group: int = 1) -> BlockEncoded:
+    """``matrix [N, K]`` as its blocks that are not zero; it may have any zeros, or none.
+
+    Stripes are filled up to a multiple of ``group`` blocks, which kernels take together.
+    """
     pattern = pattern or Blocks()
     n, k = matrix.shape
     stripes = -(-n // pattern.rows)
@@ -100,9 +106,12 @@ def encode_blocks(matrix: Array, pattern: Blocks | None = None) -> BlockEncoded:
     padded = np.pad(matrix, ((0, stripes * pattern.rows - n), (0, 0)))
     blocks = padded.reshape(stripes, pattern.rows, k).transpose(0, 2, 1)
     stripe, column = np.nonzero(some)
-    return BlockEncoded(
-        pattern, (n, k), _starts(some), column.astype(np.int32), blocks[stripe, column]
-    )
+    starts = _starts(np.count_nonzero(some, axis=1), group)
+    place = starts[stripe] + _within(stripe)
+    columns = np.zeros(starts[-1], np.int32)
+    values = np.zeros((starts[-1], pattern.rows), matrix.dtype)
+    columns[place], values[place] = column, blocks[stripe, column]
+    return BlockEncoded(pattern, (n, k), starts, columns, values, group)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -134,15 +143,21 @@ def encode_rows(matrix: Array) -> RowEncoded:
     some = matrix != 0
     row, column = np.nonzero(some)
     n, k = matrix.shape
-    return RowEncoded((n, k), _starts(some), column.astype(np.int32), matrix[row, column])
+    starts = _starts(np.count_nonzero(some, axis=1))
+    return RowEncoded((n, k), starts, column.astype(np.int32), matrix[row, column])
 
 
-def _starts(some: Array) -> Array:
-    """Where each row's true elements start in the list of all, and after the last: i32."""
-    counts = np.count_nonzero(some, axis=1)
-    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+def _starts(counts: Array, group: int = 1) -> Array:
+    """Where each row starts in the list of all, and after the last: i32, multiples of ``group``."""
+    filled = -(-counts // group) * group
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(filled, dtype=np.int64)])
     assert ends[-1] < 2**31, "positions are of 32 bits"
     return ends.astype(np.int32)
+
+
+def _within(owner: Array) -> Array:
+    """The number of each element among those of its owner; owners rise."""
+    return np.arange(len(owner)) - np.searchsorted(owner, owner)
 
 
 def _owners(starts: Array) -> Array:

@@ -4,7 +4,7 @@
     4x1@0.8                   blocks of 4 outputs by one input; 80 % of them are zero
     unstructured@0.9          anywhere; 90 % are zero
 
-``,saliency`` or ``,magnitude`` follows: by what a weight is judged.
+``,saliency`` or ``,magnitude`` follows: by what a weight is judged. A TOML file says it per layer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
 from tapeout.ir.errors import CompileError
+from tapeout.passes.quantize.recipe import Recipe, parse_recipe
 
 Criterion: TypeAlias = Literal["magnitude", "saliency"]
 
@@ -83,9 +84,9 @@ _N_OF_M = re.compile(r"([0-9]{1,6}):([0-9]{1,6})")
 _PART = re.compile(r"(4x1|unstructured)@([0-9]{0,3}(?:\.[0-9]{0,9})?)(%?)")
 
 
-def parse_sparsify(text: str) -> Sparsity | None:
-    """The sparsity of ``--sparsify TEXT``, None for ``none``; E0111 for anything else."""
-    facts = [("where", "--sparsify"), ("given", text)]
+def parse_sparsity(text: str, where: Sequence[tuple[str, object]]) -> Sparsity | None:
+    """The sparsity that a text asks for, None for ``none``; E0111 for anything else."""
+    facts = [*where, ("given", text)]
     name, *options = (part.strip() for part in text.split(","))
     by = _criterion(options, facts)
     if name == "none" and not options:
@@ -104,6 +105,14 @@ def parse_sparsify(text: str) -> Sparsity | None:
             raise _refusal(f"'{name}' is no part of the weights", facts, allowed, fix)
         return Sparsity(Blocks() if match[1] == "4x1" else Unstructured(), zeros, by)
     raise _unknown(name, facts)
+
+
+def parse_sparsify(text: str) -> Recipe[Sparsity]:
+    """The recipe of ``--sparsify TEXT``: a sparsity for all layers, or a ``.toml`` file's.
+
+    Errors: E0111 for what is no sparsity, E0112 for a file that cannot be read.
+    """
+    return parse_recipe(text, "--sparsify", parse_sparsity)
 
 
 def _criterion(options: Sequence[str], facts: Sequence[tuple[str, object]]) -> Criterion:

@@ -9,11 +9,13 @@ from collections.abc import Sequence, Set
 from xdsl.ir import Block, Operation, Region, SSAValue
 
 from tapeout.ir.expr import Expr, product
-from tapeout.ir.op import NNOp
+from tapeout.ir.op import NNOp, Operand
 from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import ConstantOp
+from tapeout.ir.ops.sparse import BlockSparseMatmulOp
 from tapeout.ir.ops.structure import KernelOp, ReturnOp
 from tapeout.ir.types import TensorType, spec
 
@@ -78,10 +80,14 @@ def _kept(op: Operation, table: dict[SSAValue, SSAValue]) -> Operation:
         attrs |= {"keepdims": True, "axes": tuple(a % rank for a in op.axes.data)}
     if not isinstance(op, MapOp | ConvertOp | ReduceOp):
         return op.clone(value_mapper=table)
-    arguments = [
-        table[a] if isinstance(a, SSAValue) else [table[v] for v in a or ()] for a in op.arguments()
-    ]
+    arguments = [_mapped(a, table) for a in op.arguments()]
     return type(op).make(*arguments, **attrs)
+
+
+def _mapped(argument: Operand, table: dict[SSAValue, SSAValue]) -> Operand:
+    if argument is None or isinstance(argument, SSAValue):
+        return None if argument is None else table[argument]
+    return [table[v] for v in argument]
 
 
 def _pattern(value: SSAValue, dims: Sequence[Expr]) -> list[bool]:
@@ -122,7 +128,9 @@ def rebuilt(
     None when some value runs along a part of a group only, or an operator cannot be remade.
     """
     values = [*kernel.body.block.args, *(r for o in kernel.body.block.ops for r in o.results)]
-    allowed = MapOp | ConvertOp | ConstantOp | ReturnOp | MatmulOp
+    allowed = (
+        MapOp | ConvertOp | ConstantOp | ReturnOp | MatmulOp | GroupedMatmulOp | BlockSparseMatmulOp
+    )
     if not all(isinstance(o, allowed) for o in kernel.body.block.ops):
         return None
     for value in values:
@@ -166,9 +174,7 @@ def _remade(op: Operation, table: dict[SSAValue, SSAValue], where: dict[int, int
     assert isinstance(op, NNOp), f"{op.name} is not merged"
     if isinstance(op, ConstantOp):
         return op.clone()
-    arguments = [
-        table[a] if isinstance(a, SSAValue) else [table[v] for v in a or ()] for a in op.arguments()
-    ]
+    arguments = [_mapped(a, table) for a in op.arguments()]
     attrs = op.attrs()
     if isinstance(op, ReduceOp):
         rank = spec(op.x).rank

@@ -16,6 +16,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
 from tapeout.ir.ops.linalg import DetOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
@@ -24,6 +25,7 @@ from tapeout.ir.ops.recurrent import GruOp, LstmOp, RnnOp
 from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
 from tapeout.ir.ops.sort import NmsOp, NonZeroOp, TopKOp, UniqueOp
 from tapeout.ir.ops.source import WeightOp
+from tapeout.ir.ops.sparse import BlockSparseMatmulOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
 from tapeout.ir.types import ExprsAttr
@@ -33,6 +35,7 @@ from tapeout.passes.tile.concat import lower_concat
 from tapeout.passes.tile.conv import lower_conv
 from tapeout.passes.tile.cumulative import lower_cumulative
 from tapeout.passes.tile.det import lower_det
+from tapeout.passes.tile.grouped import lower_grouped
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.nms import lower_nms
 from tapeout.passes.tile.non_zero import lower_non_zero
@@ -41,6 +44,7 @@ from tapeout.passes.tile.pull import RULES, NotPullable
 from tapeout.passes.tile.recurrent import lower_recurrent
 from tapeout.passes.tile.rows import lower_rows
 from tapeout.passes.tile.scatter import lower_scatter
+from tapeout.passes.tile.sparse import lower_block_sparse
 from tapeout.passes.tile.top_k import lower_top_k
 from tapeout.passes.tile.unify import unified
 from tapeout.passes.tile.unique import lower_unique
@@ -59,6 +63,8 @@ class NoStrategy(CompileError):
 
 STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     MatmulOp: (lower_matmul,),
+    GroupedMatmulOp: (lower_grouped,),
+    BlockSparseMatmulOp: (lower_block_sparse,),
     PoolOp: (lower_window,),
     ConvOp: (lower_winograd, lower_window, lower_conv),
     AttentionOp: (lower_attention,),
@@ -79,7 +85,16 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
 
 NORMS = (SoftmaxOp, LayerNormOp, RmsNormOp)
 ROOTS = Roots(
-    epilogue=(ReduceOp, MatmulOp, ConvOp, PoolOp, AttentionOp, *NORMS),
+    epilogue=(
+        ReduceOp,
+        MatmulOp,
+        GroupedMatmulOp,
+        BlockSparseMatmulOp,
+        ConvOp,
+        PoolOp,
+        AttentionOp,
+        *NORMS,
+    ),
     prologue=(ReduceOp, *NORMS),
     views=(MatmulOp, AttentionOp),
     moved=(ConvOp, PoolOp, AttentionOp),

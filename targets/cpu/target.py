@@ -9,6 +9,7 @@ import numpy as np
 
 from tapeout import __version__
 from tapeout.ir.cost import cost_of, kernel_cost
+from tapeout.ir.dtypes import DTYPES
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Expr, symbol
 from tapeout.ir.module import Module
@@ -17,7 +18,9 @@ from tapeout.ir.tile.ops import buffer_of
 from tapeout.passes.memory.arena import Arena, place
 from tapeout.passes.memory.plan import Needs, make_plan
 from tapeout.passes.memory.steps import CheckStep, Plan
+from tapeout.passes.sparsify.encode_products import EncodeProducts
 from tapeout.passes.tile.kernel_io import Lowered, Machine
+from tapeout.passes.tile.sparse import VECTORS
 from tapeout.passes.tile.strategies import NoStrategy, constant_operands, lower_kernel, repack
 from tapeout.runtime import artifact
 from tapeout.targets.cpu.build import build, compiler, sources
@@ -69,6 +72,15 @@ class Form:
     arena: Arena | None
 
 
+def encoding(chosen: Sequence[Device]) -> EncodeProducts:
+    """The pass that leaves zeros out, where each of the devices gains by it."""
+    return EncodeProducts(
+        max(d.sparse_i8_break_even for d in chosen),
+        max(d.sparse_f32_break_even for d in chosen),
+        max(VECTORS * d.lanes for d in chosen),
+    )
+
+
 def compile_module(
     module: Module, chosen: Sequence[Device], note: Callable[[str], None] = lambda _: None
 ) -> Compiled:
@@ -99,7 +111,14 @@ def compile_module(
 
 def lower_kernels(module: Module, device: Device) -> dict[str, Lowered]:
     """The tile program of every kernel; E0403 for all that have none, told at once."""
-    shape = Machine(device.lanes, device.tile_m, device.tile_n, device.l1_bytes, device.l2_bytes)
+    shape = Machine(
+        device.lanes,
+        device.tile_m,
+        device.tile_n,
+        device.l1_bytes,
+        device.l2_bytes,
+        frozenset(DTYPES[name] for name in device.pairs),
+    )
     constants = constant_operands(module)
     lowered: dict[str, Lowered] = {}
     refused: dict[str, CompileError] = {}

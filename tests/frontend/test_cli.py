@@ -144,6 +144,7 @@ def test_a_given_range_is_the_artifacts(run: Run, model: Path, tmp_path: Path) -
     ("arguments", "code"),
     [
         (["compile", "MODEL", "--target", "cpuu"], "E0101"),
+        (["compile", "MODEL", "--sparsify", "4x1"], "E0111"),
         (["compile", "MODEL", "--target", "cpu:avx3"], "E0101"),
         (["compile", "MODEL", "--dim", "M=4"], "E0103"),
         (["compile", "MODEL", "--dim", "N=8..2"], "E0103"),
@@ -171,7 +172,7 @@ def test_wrong_usage_is_status_2(run: Run, model: Path, arguments: list[str], co
         (["compile", "missing.onnx"], "E0301"),
         (["compile", "model.pt2"], "E0404"),
         (["compile", "MODEL", "--quantize", "int8"], "E0705"),
-        (["compile", "MODEL", "--sparsify", "4x1"], "E0404"),
+        (["compile", "MODEL", "--sparsify", "2:4"], "E0705"),
         (["compile", "UNSUPPORTED"], "E0401"),
         (["explain", "UNSUPPORTED"], "E0401"),
         (["opt", "missing.mlir", "-p", "fold"], "E0301"),

@@ -95,6 +95,16 @@ class Sample:
         return f"{self.name}-{kinds}"
 
 
+def _grouped(a: Array, a_scale: Array, scale: Array, zero: Array | None, attrs: Any) -> Sample:
+    """A product of 5 outputs in groups of 8."""
+    random = np.random.default_rng(6)
+    codes = random.integers(0, 1 << attrs["bits"], (5, a.shape[-1])).astype(np.uint8)
+    groups = a.astype(np.int32).reshape(*a.shape[:-1], -1, 8)
+    points = None if zero is None else zero.view(np.uint8)
+    given = (a, a_scale, groups.sum(axis=-1, dtype=np.int32), codes, scale, points)
+    return Sample("nn.grouped_matmul", given, {"group": 8, **attrs}, tolerance=1e-3)
+
+
 def _samples() -> list[Sample]:
     r = np.random.default_rng(7)
 
@@ -115,6 +125,7 @@ def _samples() -> list[Sample]:
     cell = {"hidden": 3, "clip": 1.5}
     x, lengths = n(4, 2, 5), np.array([4, 2], np.int32)
     last = pooled | {"channels_last": True}
+    places = np.array([0, 3, 4], np.int32), np.array([5, 0, 5, 2], np.int32)
     return [
         Sample("nn.constant", (), {"value": n(2, 3)}),
         Sample("nn.constant", (), {"value": np.array([[1, -2]], ml_dtypes.int4)}),
@@ -132,8 +143,17 @@ def _samples() -> list[Sample]:
         Sample("nn.arg_reduce", (n(2, 5),), {"fn": "max", "axis": 1, "last": True}),
         Sample("nn.cumulative", (n(2, 5),), {"fn": "sum", "axis": 1, "exclusive": True}),
         Sample("nn.matmul", (b8(3, 5).view(np.uint8), b8(5, 4))),
+        Sample("nn.block_sparse_matmul", (n(2, 5, 6), *places, n(4, 4)), {"outputs": 7}),
+        Sample("nn.block_sparse_matmul", (b8(5, 6), *places, b8(4, 4)), {"outputs": 8}),
         Sample("nn.matmul", (n(2, 1, 3, 4), n(5, 6, 4)), {"transpose_b": True}),
+        Sample("nn.matmul", (n(3, 5, dtype=b16), n(5, 4, dtype=b16))),
+        Sample("nn.matmul", (n(3, 5, dtype=b16), n(5, 4, dtype=b16)), {"to": f32}),
         Sample("nn.conv", (b8(2, 4, 5, 6), b8(6, 2, 3, 2), None), conv | {"groups": 2}),
+        Sample(
+            "nn.conv",
+            (n(2, 4, 5, 6, dtype=np.float16), n(6, 2, 3, 2, dtype=np.float16), n(6)),
+            conv | {"groups": 2, "to": f32},
+        ),
         Sample("nn.conv", (n(2, 6, 9, 8), n(4, 3, 3, 2), n(4)), conv | {"groups": 2}),
         Sample(
             "nn.conv",
@@ -176,6 +196,10 @@ def _samples() -> list[Sample]:
         ),
         Sample("nn.concat", ((n(2, 3), n(2, 1)),), {"axis": 1}),
         Sample("nn.dequantize", (b8(4, 5), n(5), None), {"to": f32}),
+        Sample("nn.round_rows", (n(2, 3, 37) * (n(2, 3, 1) > 0),)),
+        _grouped(b8(2, 3, 24), n(2, 3, 3), n(5, 3), b8(5, 3), {"bits": 3}),
+        _grouped(b8(3, 24), n(3, 1), n(5, 1), None, {"bits": 8, "point": 128}),
+        _grouped(b8(3, 24), n(3, 3), n(5, 3), None, {"bits": 1, "step": 2, "point": 1}),
         Sample("nn.dequantize", (b8(4, 5), n(4, 1), b8(4, 1)), {"to": f32}),
         Sample("nn.dequantize", (b8(3, 7), n(3, 3), b8(3, 3)), {"axis": 1, "block": 3, "to": f32}),
         Sample("nn.softmax", (n(3, 4, 5) * 20,), {"axis": 1}),

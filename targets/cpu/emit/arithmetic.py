@@ -35,6 +35,11 @@ def map_(regs: Registers, op: ops.MapOp) -> None:
     if _is_part_of_conversions(op):
         return
     fn: str = op.fn.data
+    if any(regs.is_quads(x) for x in op.xs):
+        assert fn == "or", f"{fn} is not one of quads"
+        columns = zip(*(regs.rows(x)[0] for x in op.xs), strict=True)
+        regs.define(op.y, [[f"({' | '.join(column)})" for column in columns]], "codes", "i32")
+        return
     dtype = tile_of(op.xs[-1]).dtype
     t, returns_bool = carrier(dtype), SCALARS[fn].returns_bool
 
@@ -45,6 +50,19 @@ def map_(regs: Registers, op: ops.MapOp) -> None:
         return functions.map_text(fn, args, t, returns_bool)
 
     regs.define(op.y, [[text(r, q) for r, q in row] for row in regs.places(op.y)], fn)
+
+
+def field(regs: Registers, op: ops.FieldOp) -> None:
+    """Bits of the bytes of quads: a shift of whole lanes, then a mask that cuts off neighbours."""
+    assert regs.is_quads(op.x), "fields are those of packed codes"
+    up = op.to.data - op.low.data
+    mask = ((1 << op.bits.data) - 1 << op.to.data) * 0x01010101
+
+    def text(x: str) -> str:
+        shift = f" << {up}" if up > 0 else f" >> {-up}" if up else ""
+        return f"(v_i32)((v_u32){x}{shift} & 0x{mask:08X}u)"
+
+    regs.define(op.y, [[text(x) for x in regs.rows(op.x)[0]]], "codes", "i32")
 
 
 def broadcast(regs: Registers, op: ops.BroadcastOp) -> None:
@@ -138,28 +156,67 @@ def reduce(regs: Registers, op: ops.ReduceOp) -> None:
         regs.define(op.y, [[f"v_splat_{t.name}({total})"] for total in totals], fn)
 
 
+def transpose(regs: Registers, op: ops.TransposeOp) -> None:
+    """A square of one vector per row, in place in variables of its own."""
+    t, lanes = carrier(tile_of(op.x).dtype).name, regs.lanes
+    assert regs.shape(op.x) == (lanes, lanes), f"only squares of vectors: {regs.shape(op.x)}"
+    name = regs.fresh("turned")
+    vectors = ", ".join(regs.pick(op.x, r, 0) for r in range(lanes))
+    regs.out.line(f"v_{t} {name}[] = {{{vectors}}};")
+    regs.out.line(f"v_transpose_{t}({name});")
+    regs.bind(op.y, [[f"{name}[{r}]"] for r in range(lanes)])
+
+
+def interleave(regs: Registers, op: ops.InterleaveOp) -> None:
+    """Four lines of bytes, each in a vector as wide as four of theirs, as four vectors of dots."""
+    assert len(op.order()) == 4 * regs.lanes, "a line is one register"
+    name = regs.fresh("quads")
+    lines = ", ".join(regs.pick(row, 0, 0) for row in op.rows)
+    regs.out.line(f"v_i32 {name}[] = {{{lines}}};")
+    regs.out.line(f"v_interleave({name});")
+    regs.bind(op.y, [[f"{name}[{q}]" for q in range(4)]])
+
+
 def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
-    """A step of a product, or four of bytes, row by row.
+    """A step of a product, or four of bytes, or two of 16 bits, row by row.
 
     With ``late``, the scalar of a row of ``a`` (or its four bytes) is loaded right before its use,
     so that it needs one register and the accumulators keep theirs.
     """
     t = carrier(tile_of(op.acc).dtype).name
-    depth = tile_of(op.a).shape[1]
-    assert depth == 1 or (depth == 4 and late is not None), "a dot takes one step, or four bytes"
-    kind = f"dot4_{tile_of(op.a).dtype.name}_{tile_of(op.b).dtype.name}" if depth > 1 else ""
+    depth, types = tile_of(op.a).shape[1], (tile_of(op.a).dtype, tile_of(op.b).dtype)
+    deep = late is not None and all(d.bits * depth == 32 for d in types)
+    assert depth == 1 or deep, "a dot takes one step, or as many as fill 32 bits"
+    kind = f"dot{depth}_{types[0].name}_{_right_type(op.b)}" if depth > 1 else ""
+    left = "i32" if kind else t
     name = regs.fresh("dot")
     rows: list[list[str]] = []
     for r, row in enumerate(regs.places(op.y)):
         a = f"{name}_a{r}" if late is not None else regs.pick(op.a, r, 0)
         if late is not None:
-            regs.out.line(f"const v_{t} {a} = v_splat_{t}({late(r)});")
+            regs.out.line(f"const v_{left} {a} = v_splat_{left}({late(r)});")
         for _, q in row:
             b, c = regs.pick(op.b, 0, q), regs.pick(op.acc, r, q)
             step = f"v_{kind}({a}, {b}, {c})" if kind else _multiply_add(a, b, c, t)
             regs.out.line(f"const v_{t} {name}_{r}_{q} = {step};")
         rows.append([f"{name}_{r}_{q}" for _, q in row])
     regs.bind(op.y, rows)
+
+
+def _right_type(value: SSAValue) -> str:
+    """The element type of the right side of a deep dot; u7 for codes that are below 128."""
+    name = tile_of(value).dtype.name
+    return "u7" if name == "u8" and _width(value) < 8 else name
+
+
+def _width(value: SSAValue) -> int:
+    """How many bits of the elements of a tile may be set, as far as fields tell."""
+    owner = value.owner
+    if isinstance(owner, ops.FieldOp):
+        return owner.to.data + owner.bits.data
+    if isinstance(owner, ops.MapOp) and owner.fn.data == "or":
+        return max(map(_width, owner.xs))
+    return tile_of(value).dtype.bits
 
 
 def _multiply_add(a: str, b: str, c: str, t: str) -> str:

@@ -57,8 +57,14 @@ class Body:
                 arithmetic.convert(self.regs, op)
             case ops.BitcastOp():
                 arithmetic.bitcast(self.regs, op)
+            case ops.FieldOp():
+                arithmetic.field(self.regs, op)
             case ops.ReduceOp():
                 arithmetic.reduce(self.regs, op)
+            case ops.TransposeOp():
+                arithmetic.transpose(self.regs, op)
+            case ops.InterleaveOp():
+                arithmetic.interleave(self.regs, op)
             case ops.DotOp():
                 arithmetic.dot(self.regs, op, self.memory.late(op.a))
             case _:

@@ -34,11 +34,14 @@ class Memory:
         if _is_deep(op.y):
             self._load_quads(op)
             return
+        if _is_interleaved(op.y):
+            self._load_line(op)
+            return
         rows = [[self._vector(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
         self.regs.define(op.y, rows, self.pointers[op.buffer])
 
     def _load_quads(self, op: ops.LoadOp) -> None:
-        """The right side of a dot of bytes: in each lane the rows of one column."""
+        """The right side of a deep dot: in the 32 bits of each lane the rows of one column."""
         depth, columns = self.regs.shape(op.y)
         places = [self._access(op, op.y, 0, q) for q in range(columns // self.regs.lanes)]
         below = self._access(op, op.y, 1, 0)
@@ -47,6 +50,14 @@ class Memory:
         assert steps == (1, depth), "packed weights hold the rows of a dot together"
         texts = [f"v_load_quads({at.pointer} + {at.at(0)[0]})" for at in places]
         self.regs.define(op.y, [texts], self.pointers[op.buffer], "i32")
+
+    def _load_line(self, op: ops.LoadOp) -> None:
+        """A row of four vectors of bytes as what one register of i32 holds."""
+        at = self._access(op, op.y, 0, 0)
+        assert at.stride == 1, "the bytes of a line lie side by side"
+        assert not at.bounds, "lines are whole"
+        text = f"v_load_quads({at.pointer} + {at.at(0)[0]})"
+        self.regs.define(op.y, [[text]], self.pointers[op.buffer], "i32")
 
     def _vector(self, op: ops.LoadOp, r: int, q: int) -> str:
         at, fill = self._access(op, op.y, r, q), float(op.fill.data)
@@ -143,7 +154,16 @@ def _is_left_of_products_only(value: SSAValue) -> bool:
     return all(isinstance(op, ops.DotOp) and op.a is value for op in readers)
 
 
+def _is_interleaved(value: SSAValue) -> bool:
+    """Whether a line of bytes is read as what one register holds."""
+    return any(isinstance(u.operation, ops.InterleaveOp) for u in value.uses)
+
+
 def _is_deep(value: SSAValue) -> bool:
-    """Whether products read a tile several steps of ``k`` at a time."""
-    readers = [u.operation for u in value.uses]
-    return any(isinstance(op, ops.DotOp) and tile_of(op.a).shape[1] > 1 for op in readers)
+    """Whether products read a tile several steps of ``k`` at a time, perhaps in fields of it."""
+    for op in (u.operation for u in value.uses):
+        if isinstance(op, ops.DotOp) and value is not op.acc and tile_of(op.a).shape[1] > 1:
+            return True
+        if isinstance(op, ops.FieldOp | ops.MapOp) and _is_deep(op.y):
+            return True
+    return False

@@ -22,6 +22,7 @@ TO_FN v_i32 v_load_quads(const void *p) { return *(const v_i32_at *)p; }
  * where two products and their sum are exact. */
 typedef i16 to_pairs __attribute__((vector_size(4 * TO_LANES)));
 typedef u16 to_upairs __attribute__((vector_size(4 * TO_LANES)));
+typedef char to_chars __attribute__((vector_size(4 * TO_LANES)));
 TO_FN to_pairs to_even_i8(v_i32 x) { return (to_pairs)((to_upairs)x << 8) >> 8; }
 TO_FN to_pairs to_even_u8(v_i32 x) { return (to_pairs)x & 255; }
 TO_FN to_pairs to_odd_i8(v_i32 x) { return (to_pairs)x >> 8; }
@@ -75,5 +76,31 @@ TO_DOT4_WIDENED(i8, u8)
 #endif
 TO_DOT4_WIDENED(i8, i8)
 TO_DOT4_WIDENED(u8, u8)
+
+/* b is below 128: two neighbouring products and their sum fit 16 bits, and b is signed as well. */
+#if TO_AVX512 && !defined(__AVX512VNNI__)
+TO_FN v_i32 v_dot4_i8_u7(v_i32 a, v_i32 b, v_i32 c) {
+  const to_pairs ones = (to_pairs)v_splat_i32(0x00010001);
+  to_pairs sums = (to_pairs)__builtin_ia32_pmaddubsw512_mask((to_chars)b, (to_chars)a, ones, (u32)-1);
+  return v_add_i32(c, to_pair_sums(sums, ones));
+}
+#elif TO_AVX2
+TO_FN v_i32 v_dot4_i8_u7(v_i32 a, v_i32 b, v_i32 c) {
+  const to_pairs ones = (to_pairs)v_splat_i32(0x00010001);
+  to_pairs sums = (to_pairs)__builtin_ia32_pmaddubsw256((to_chars)b, (to_chars)a);
+  return v_add_i32(c, to_pair_sums(sums, ones));
+}
+#elif TO_NEON && defined(__ARM_FEATURE_DOTPROD)
+TO_FN v_i32 v_dot4_i8_u7(v_i32 a, v_i32 b, v_i32 c) { return to_dot4_signed(a, b, c); }
+#elif TO_NEON
+TO_FN v_i32 v_dot4_i8_u7(v_i32 a, v_i32 b, v_i32 c) {
+  const int8x16_t x = (int8x16_t)a, y = (int8x16_t)b;
+  const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(y));
+  const int16x8_t high = vmull_high_s8(x, y);
+  return (v_i32)vpadalq_s16((int32x4_t)c, vpaddq_s16(low, high));
+}
+#else
+TO_FN v_i32 v_dot4_i8_u7(v_i32 a, v_i32 b, v_i32 c) { return v_dot4_i8_u8(a, b, c); }
+#endif
 
 #endif

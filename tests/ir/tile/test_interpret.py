@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tapeout.ir.dtypes import f32, i32, i64
+from tapeout.ir.dtypes import f32, i32, i64, u8
 from tapeout.ir.expr import as_expr, symbol
 from tapeout.ir.tile import interpret
 from tapeout.ir.tile.builder import TileBuilder
@@ -99,6 +99,33 @@ def test_a_dot_adds_the_product(begin: Begin) -> None:
     b.store(total, b.outputs[0], [lane(0, 3), lane(1, 4)])
     a, c = np.arange(6, dtype=np.float32).reshape(3, 2), np.ones((2, 4), np.float32)
     np.testing.assert_array_equal(interpret.run(b.program, [a, c], {})[0], 1 + a @ c)
+
+
+def test_a_transposed_tile_has_its_rows_as_columns(begin: Begin) -> None:
+    b = begin({"x0": [2, 5]}, {"y0": [5, 2]})
+    x = b.load(b.inputs[0], [lane(0, 2), lane(1, 5)], (2, 5))
+    b.store(b.transpose(x), b.outputs[0], [lane(0, 5), lane(1, 2)])
+    (turned,) = interpret.run(b.program, [X.reshape(2, 5)], {})
+    np.testing.assert_array_equal(turned, X.reshape(2, 5).T)
+
+
+def test_lines_that_are_interleaved_are_dealt_out_in_fours(begin: Begin) -> None:
+    b = begin({"x0": [4, 32]}, {"y0": [4, 32]}, {"x0": u8, "y0": u8})
+    lines = [b.load(b.inputs[0], [r, lane(1, 32)], (1, 32)) for r in range(4)]
+    b.store(b.interleave(lines), b.outputs[0], [lane(0, 4), lane(1, 32)])
+    x = np.arange(128, dtype=np.uint8).reshape(4, 32)
+    (dealt,) = interpret.run(b.program, [x], {})
+    fours = [0, 4, 1, 5, 2, 6, 3, 7]
+    np.testing.assert_array_equal(dealt.reshape(4, 8, 4), x.reshape(4, 8, 4)[:, fours])
+
+
+def test_a_field_is_cut_out_and_moved(begin: Begin) -> None:
+    b = begin({"x0": [1, 4]}, {"y0": [1, 4]}, {"x0": u8, "y0": u8})
+    x = b.load(b.inputs[0], [0, lane(1, 4)], (1, 4))
+    b.store(b.field(x, low=2, bits=3, to=1), b.outputs[0], [0, lane(1, 4)])
+    given = np.array([[0b11111111, 0b00010100, 0b11100011, 0]], np.uint8)
+    (y,) = interpret.run(b.program, [given], {})
+    np.testing.assert_array_equal(y, [[0b1110, 0b1010, 0, 0]])
 
 
 def test_a_reduction_keeps_its_axis(begin: Begin) -> None:

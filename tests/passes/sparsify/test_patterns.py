@@ -25,14 +25,14 @@ MEANINGS = {
 
 @pytest.mark.parametrize("text", MEANINGS)
 def test_a_sparsity_means_what_is_written_about_it(text: str):
-    made = parse_sparsify(text)
+    made = parse_sparsify(text).default
     assert made == MEANINGS[text]
     assert str(made or "none") == text
 
 
 def test_percent_spaces_and_magnitude_may_be_written_out():
-    assert parse_sparsify("4x1@80%, magnitude") == MEANINGS["4x1@0.8"]
-    assert parse_sparsify(" unstructured@.9 ") == MEANINGS["unstructured@0.9"]
+    assert parse_sparsify("4x1@80%, magnitude").default == MEANINGS["4x1@0.8"]
+    assert parse_sparsify(" unstructured@.9 ").default == MEANINGS["unstructured@0.9"]
 
 
 @pytest.mark.parametrize(("pattern", "bits"), [(NM(2, 4), 2), (NM(1, 2), 1), (NM(4, 16), 4)])

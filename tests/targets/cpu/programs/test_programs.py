@@ -10,14 +10,17 @@ Program = Callable[[int, dict[str, Array]], bytes]
 
 
 def test_a_program_agrees_with_the_evaluator(
-    program: Program, given: dict[str, Array], wanted: Sequence[Array]
+    program: Program,
+    given: dict[str, Array],
+    wanted: Sequence[Array],
+    exact: Sequence[bool],
 ) -> None:
     found = np.frombuffer(program(2, given), np.float32)
     assert found.size == sum(w.size for w in wanted)
     pieces = np.split(found, np.cumsum([w.size for w in wanted])[:-1])
-    for have, want in zip(pieces, wanted, strict=True):
-        top = float(np.abs(want).max())
-        np.testing.assert_allclose(have, want.reshape(-1), rtol=1e-4, atol=2e-5 * top)
+    for have, want, exactly in zip(pieces, wanted, exact, strict=True):
+        top = 0 if exactly else float(np.abs(want).max())
+        np.testing.assert_allclose(have, want.reshape(-1), rtol=top and 1e-4, atol=2e-5 * top)
 
 
 def test_threads_do_not_change_a_bit(program: Program, given: dict[str, Array]) -> None:
