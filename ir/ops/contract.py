@@ -22,7 +22,7 @@ from tapeout.ir.shapes import broadcast, check_dims, check_same_dtype, shape_tex
 from tapeout.ir.types import DTypeAttr, FlagAttr, IntAttr, IntsAttr, Spec, TensorType
 
 
-def product_type(op: str, a: Spec, b: Spec, to: DType | None) -> DType:
+def product_type(op: str, a: Spec, b: Spec, to: DType | None = None) -> DType:
     """The result type of a product: ``to``, or that of both, or i32 for bytes, also mixed.
 
     Errors: E0203 for other pairs of types, and for ``to`` that is not f32 of narrow floats.
