@@ -78,6 +78,6 @@ def _f32(value: float, edit: Edit) -> SSAValue:
 
 def _codes(x: SSAValue, inverse: SSAValue, zero: SSAValue | None, edit: Edit) -> SSAValue:
     """``saturate(round(x / scale) + zero)``."""
-    codes = edit.map("round", edit.map("mul", x, inverse))
-    shifted = codes if zero is None else edit.map("add", codes, zero)
+    nearest = edit.map("round", edit.map("mul", x, inverse))
+    shifted = nearest if zero is None else edit.map("add", nearest, zero)
     return edit.add(ConvertOp, shifted, to=u8, saturate=True)

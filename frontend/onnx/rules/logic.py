@@ -44,10 +44,11 @@ def shift(b: Builder, node: Call, x: Value, y: Value) -> Value:
         node.invalid("direction is neither LEFT nor RIGHT", ("direction", direction))
     if direction == "LEFT":
         return b.map("shift_left", x, y)
-    # A signed number shifted by its width or more is all sign.
-    return b.map(
-        "shift_right", x, b.map("min", y, x.dtype.bits - 1) if x.dtype.kind == "int" else y
-    )
+    if x.dtype.kind != "int":
+        return b.map("shift_right", x, y)
+    # A signed number shifted by its width or more is all sign; a negative count is a large one.
+    most = x.dtype.bits - 1
+    return b.map("shift_right", x, b.map("where", b.map("lt", y, 0), most, b.map("min", y, most)))
 
 
 @rule("Where")

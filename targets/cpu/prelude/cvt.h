@@ -13,23 +13,23 @@
 
 /* The 32-bit hub, and each integer type of up to 32 bits from its low bits. */
 #if TO_AVX512
-typedef char to_chars __attribute__((vector_size(16)));
-TO_FN to_chars to_chars_of(v_u8 x) { return (to_chars)x; }
+typedef char to_xmm_i8 __attribute__((vector_size(16)));
+TO_FN to_xmm_i8 to_xmm_of(v_u8 x) { return (to_xmm_i8)x; }
 #elif TO_AVX2
-typedef char to_chars __attribute__((vector_size(16)));
-typedef i64 to_longs __attribute__((vector_size(16)));
-TO_FN to_chars to_chars_of(v_u8 x) { return (to_chars)(to_longs){(i64)x, 0}; }
+typedef char to_xmm_i8 __attribute__((vector_size(16)));
+typedef i64 to_xmm_i64 __attribute__((vector_size(16)));
+TO_FN to_xmm_i8 to_xmm_of(v_u8 x) { return (to_xmm_i8)(to_xmm_i64){(i64)x, 0}; }
 #endif
 #if TO_AVX512
 TO_FN v_i32 to_hub_i8(v_i8 x) {
-  return __builtin_ia32_pmovsxbd512_mask(to_chars_of((v_u8)x), v_zero_i32(), (u16)-1);
+  return __builtin_ia32_pmovsxbd512_mask(to_xmm_of((v_u8)x), v_zero_i32(), (u16)-1);
 }
 TO_FN v_i32 to_hub_u8(v_u8 x) {
-  return __builtin_ia32_pmovzxbd512_mask(to_chars_of(x), v_zero_i32(), (u16)-1);
+  return __builtin_ia32_pmovzxbd512_mask(to_xmm_of(x), v_zero_i32(), (u16)-1);
 }
 #elif TO_AVX2
-TO_FN v_i32 to_hub_i8(v_i8 x) { return __builtin_ia32_pmovsxbd256(to_chars_of((v_u8)x)); }
-TO_FN v_i32 to_hub_u8(v_u8 x) { return __builtin_ia32_pmovzxbd256(to_chars_of(x)); }
+TO_FN v_i32 to_hub_i8(v_i8 x) { return __builtin_ia32_pmovsxbd256(to_xmm_of((v_u8)x)); }
+TO_FN v_i32 to_hub_u8(v_u8 x) { return __builtin_ia32_pmovzxbd256(to_xmm_of(x)); }
 #else
 TO_FN v_i32 to_hub_i8(v_i8 x) { return TO_STEP(TO_STEP(x, i16), i32); }
 TO_FN v_i32 to_hub_u8(v_u8 x) { return (v_i32)TO_STEP(TO_STEP(x, u16), u32); }
@@ -40,7 +40,7 @@ TO_FN v_u16 to_low_u16(v_i32 x) { return TO_STEP((v_u32)x, u16); }
 TO_FN v_i16 to_low_i16(v_i32 x) { return (v_i16)to_low_u16(x); }
 #if TO_AVX512
 TO_FN v_u8 to_low_u8(v_i32 x) {
-  return (v_u8)__builtin_ia32_pmovdb512_mask(x, to_chars_of(v_zero_u8()), (u16)-1);
+  return (v_u8)__builtin_ia32_pmovdb512_mask(x, to_xmm_of(v_zero_u8()), (u16)-1);
 }
 #else
 TO_FN v_u8 to_low_u8(v_i32 x) { return TO_STEP(to_low_u16(x), u8); }

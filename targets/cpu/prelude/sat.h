@@ -38,10 +38,10 @@ TO_FN v_i32 to_cut_i32(v_f32 x) {
   return __builtin_ia32_cvttps2dq512_mask(x, v_zero_i32(), (u16)-1, 4);
 }
 TO_FN v_u8 to_pack_u8(v_i32 x) {
-  return (v_u8)__builtin_ia32_pmovusdb512_mask(x, (to_chars){0}, (u16)-1);
+  return (v_u8)__builtin_ia32_pmovusdb512_mask(x, (to_xmm_i8){0}, (u16)-1);
 }
 TO_FN v_i8 to_pack_i8(v_i32 x) {
-  return (v_i8)__builtin_ia32_pmovsdb512_mask(x, (to_chars){0}, (u16)-1);
+  return (v_i8)__builtin_ia32_pmovsdb512_mask(x, (to_xmm_i8){0}, (u16)-1);
 }
 /* x86 converts what no i32 holds, NaN too, to 0x80000000: the largest of unsigned numbers, which
  * narrows to 255, the least of signed ones. One limit is left to set, so that NaN goes low. */
@@ -50,20 +50,20 @@ TO_SATURATE_F32(i8, v_fastmin_f32(v_splat_f32(127), x), to_pack_i8)
 #else
 TO_FN v_i32 to_cut_i32(v_f32 x) { return TO_STEP(x, i32); }
 #if TO_AVX2
-typedef int to_ints __attribute__((vector_size(16)));
-typedef short to_shorts __attribute__((vector_size(16)));
-TO_FN to_shorts to_pack_i16(v_i32 x) {
-  to_ints half[2];
+typedef int to_xmm_i32 __attribute__((vector_size(16)));
+typedef short to_xmm_i16 __attribute__((vector_size(16)));
+TO_FN to_xmm_i16 to_pack_i16(v_i32 x) {
+  to_xmm_i32 half[2];
   __builtin_memcpy(half, &x, sizeof(half));
   return __builtin_ia32_packssdw128(half[0], half[1]);
 }
-TO_FN v_u8 to_first_u8(to_chars x) { return (v_u8)((to_longs)x)[0]; }
+TO_FN v_u8 to_first_u8(to_xmm_i8 x) { return (v_u8)((to_xmm_i64)x)[0]; }
 TO_FN v_u8 to_pack_u8(v_i32 x) {
-  to_shorts y = to_pack_i16(x);
+  to_xmm_i16 y = to_pack_i16(x);
   return to_first_u8(__builtin_ia32_packuswb128(y, y));
 }
 TO_FN v_i8 to_pack_i8(v_i32 x) {
-  to_shorts y = to_pack_i16(x);
+  to_xmm_i16 y = to_pack_i16(x);
   return (v_i8)to_first_u8(__builtin_ia32_packsswb128(y, y));
 }
 /* As above, but signed numbers narrow to both types. */
