@@ -9,6 +9,7 @@ compiler refused a format that has a limit.
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -70,7 +71,7 @@ def compiled(model: Model, format: Format, output: Path) -> Path:
         target="cpu",
         dims=dict(model.dims),
         quantize=format.quantize,
-        calibrate=None if format.quantize is None else model.calibration,
+        calibrate=model.calibration if format.quantize or format.sparsify else None,
         sparsify=format.sparsify,
         output=output,
     )
@@ -89,7 +90,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+    """Split at commas; one in front of an option belongs to its format."""
+    return tuple(filter(None, re.split(r",(?!saliency|magnitude)", text)))
 
 
 if __name__ == "__main__":
