@@ -9,6 +9,7 @@ the runtime alone.
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -242,6 +243,8 @@ def bench(
 @target_option
 @dims_option
 @at_option
+@click.option("--quantize", metavar="SPEC", help="As for compile: what layers would become.")
+@click.option("--calibrate", metavar="DATA", help="As for compile.")
 @click.option("--gflops", type=float, help="A core's peak, for the modelled times.")
 @click.option("--gb-per-s", type=float, help="Its memory's bandwidth; default: the device's both.")
 def explain(
@@ -249,6 +252,8 @@ def explain(
     target: str,
     dims: Pairs,
     at: Pairs,
+    quantize: str | None,
+    calibrate: str | None,
     gflops: float | None,
     gb_per_s: float | None,
 ) -> None:
@@ -258,10 +263,13 @@ def explain(
 
     if (gflops is None) != (gb_per_s is None):
         raise click.UsageError("--gflops and --gb-per-s go together")
-    given = explain_.Ceilings(gflops, gb_per_s, "as given") if gflops and gb_per_s else None
+    asked = (quantize, calibrate)
     with progress() as note:
-        found = explain_.explain(Path(model), target, _unique(dims), _unique(at), note)
-    explain_.show(found, console(), given)
+        found = explain_.explain(Path(model), target, _unique(dims), _unique(at), note, *asked)
+    own = found.ceilings
+    if gflops and gb_per_s:
+        own = replace(own, gflops=gflops, gb_per_s=gb_per_s, source="as given")
+    explain_.show(found, console(), own)
 
 
 @main.command()

@@ -9,23 +9,29 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tapeout.frontend import driver, roofline
+from tapeout.frontend import driver, layer_report, roofline
+from tapeout.frontend.calibration import Source
+from tapeout.frontend.layer_report import LayerReport
 from tapeout.frontend.module_sizes import sizes_of, symbols_of
-from tapeout.frontend.roofline import Ceilings
+from tapeout.frontend.quantizing import Quantizing, quantizing
+from tapeout.frontend.roofline import Ceilings, Work
 from tapeout.frontend.terminal import scaled
-from tapeout.ir.cost import Cost, bytes_moved, kernel_cost
+from tapeout.ir.cost import bytes_moved, kernel_cost
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Symbol, as_expr
 from tapeout.ir.guards import Guard, guards
 from tapeout.ir.module import Module
+from tapeout.ir.numeric import is_byte
 from tapeout.ir.op import NNOp
+from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp
 from tapeout.ir.types import Spec, spec, specs
 from tapeout.passes.memory.plan import make_plan
 from tapeout.targets.cpu.build import compiler
 from tapeout.targets.cpu.device import Device
-from tapeout.targets.cpu.target import encoding, lower_kernels
+from tapeout.targets.cpu.target import lower_kernels
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,15 @@ class Explanation:
     at: Mapping[str, int]
     rows: Sequence[Row]
     kernels: int
-    calls: Sequence[tuple[str, int, int]]
-    """Name, operations and bytes of every kernel call."""
+    calls: Sequence[Work]
+    """Every kernel call."""
     ceilings: Ceilings
     """Those of one core of the first device."""
     weight_bytes: int
     guards: Sequence[Guard]
     """What must hold between the sizes of a run, where the run comes by."""
+    layers: Sequence[LayerReport]
+    """What layers become where they are to be quantised."""
 
 
 def explain(
@@ -64,17 +72,21 @@ def explain(
     dims: driver.Dims | None,
     at: Mapping[str, int],
     note: driver.Note,
+    quantize: str | None = None,
+    calibrate: Source | None = None,
 ) -> Explanation:
-    """Look at a model for a target without building it.
+    """Look at a model for a target without building it, quantised as compile would have it.
 
     Raises CompileError with everything that will not compile, each with its fix.
     """
     devices = driver.targeted(target)
     module = driver.import_any(model, dims, note)
-    driver.lower(module, requested=[encoding(devices)], note=note)
+    told: list[LayerReport] = []
+    wish = Quantizing(quantize, calibrate, at=at, tell=told.append)
+    driver.lower(module, requested=quantizing(module, devices, wish, note), note=note)
     note("lowering kernels")
     refuse(module, devices)
-    return _explanation(module, devices, at)
+    return _explanation(module, devices, at, told)
 
 
 def refuse(module: Module, devices: Iterable[Device]) -> None:
@@ -93,7 +105,12 @@ def refuse(module: Module, devices: Iterable[Device]) -> None:
         raise together(list(found.values()), "the model will not compile for this target")
 
 
-def _explanation(module: Module, devices: Sequence[Device], at: Mapping[str, int]) -> Explanation:
+def _explanation(
+    module: Module,
+    devices: Sequence[Device],
+    at: Mapping[str, int],
+    told: Sequence[LayerReport],
+) -> Explanation:
     entry = next(iter(module.entries()))
     kernels = module.kernels()
     names = [op.callee.data for op in entry.walk() if isinstance(op, CallOp)]
@@ -106,10 +123,11 @@ def _explanation(module: Module, devices: Sequence[Device], at: Mapping[str, int
         chosen,
         _rows([kernels[name] for name in names], chosen),
         len(kernels),
-        [(name, *_numbers(kernel_cost(kernels[name]), chosen)) for name in names],
+        [_work(kernels[name], chosen) for name in names],
         Ceilings.of(devices[0]),
         sum(_weights(entry)),
         guards(module, entry.sym_name.data),
+        told,
     )
 
 
@@ -128,8 +146,18 @@ def _rows(calls: Iterable[KernelOp], at: Mapping[str, int]) -> list[Row]:
     return sorted(rows, key=lambda row: (-row.flops, -row.bytes, row.kind))
 
 
-def _numbers(cost: Cost, at: Mapping[str, int]) -> tuple[int, int]:
-    return cost.flops.evaluate(at), cost.bytes.evaluate(at)
+def _work(kernel: KernelOp, at: Mapping[str, int]) -> Work:
+    cost = kernel_cost(kernel)
+    flops, moved = cost.flops.evaluate(at), cost.bytes.evaluate(at)
+    products = [op for op in kernel.walk() if isinstance(op, NNOp) and _is_of_bytes(op)]
+    byte_ops = sum(as_expr(op.flops()).evaluate(at) for op in products)
+    return Work(kernel.sym_name.data, 1, flops, byte_ops, moved)
+
+
+def _is_of_bytes(op: NNOp) -> bool:
+    """Whether an operator is a product of bytes."""
+    product = isinstance(op, MatmulOp | ConvOp) and is_byte(spec(op.operands[0]).dtype)
+    return product or isinstance(op, GroupedMatmulOp)
 
 
 def _weights(entry: EntryOp) -> Iterator[int]:
@@ -140,8 +168,8 @@ def _weights(entry: EntryOp) -> Iterator[int]:
             yield spec(op.y).bytes.evaluate({})
 
 
-def show(found: Explanation, out: Console, given: Ceilings | None = None) -> None:
-    """Print an explanation; ``given`` are ceilings in place of the device's."""
+def show(found: Explanation, out: Console, ceilings: Ceilings | None = None) -> None:
+    """Print an explanation, with these ceilings in place of the device's."""
     out.print(f"target   {', '.join(found.devices)}: compiles")
     for label, ports in (("input", found.inputs), ("output", found.outputs)):
         for name, of in ports:
@@ -152,11 +180,13 @@ def show(found: Explanation, out: Console, given: Ceilings | None = None) -> Non
     for each in found.guards:
         out.print(f"needs    {each.text}, for {each.where}: checked at run time", markup=False)
     out.print(_table(found))
-    moved = sum(bytes for _, _, bytes in found.calls)
+    moved = sum(work.bytes for work in found.calls)
     kernels = f"{len(found.calls)} calls of {found.kernels} kernels"
     out.print(f"kernels  {kernels}; {scaled(moved, 'B')} in and out of them after fusion")
     out.print(f"weights  {scaled(found.weight_bytes, 'B')}")
-    roofline.show(found.calls, given or found.ceilings, out)
+    roofline.show(found.calls, ceilings or found.ceilings, out)
+    for report in found.layers:
+        layer_report.show(report, out)
 
 
 def _table(found: Explanation) -> Table:
@@ -165,12 +195,12 @@ def _table(found: Explanation) -> Table:
     for head in ("count", "flop", "bytes unfused"):
         table.add_column(head, justify="right")
     for row in found.rows:
-        table.add_row(row.kind, str(row.count), *_work(row.flops, row.bytes))
+        table.add_row(row.kind, str(row.count), *_amounts(row.flops, row.bytes))
     total = (sum(r.flops for r in found.rows), sum(r.bytes for r in found.rows))
     table.add_section()
-    table.add_row("all", str(sum(r.count for r in found.rows)), *_work(*total))
+    table.add_row("all", str(sum(r.count for r in found.rows)), *_amounts(*total))
     return table
 
 
-def _work(flops: int, moved: int) -> tuple[str, str]:
+def _amounts(flops: int, moved: int) -> tuple[str, str]:
     return scaled(flops, "flop"), scaled(moved, "B")

@@ -1,6 +1,5 @@
 """The least time of each kernel on one core: counted work against a machine's two ceilings."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,9 +15,10 @@ SHOWN = 15
 
 @dataclass(frozen=True)
 class Ceilings:
-    """1e9 operations in f32, and 1e9 bytes of main memory, per second; ``source`` of both."""
+    """1e9 operations in f32 and on bytes, and 1e9 bytes of main memory, per second; ``source``."""
 
     gflops: float
+    byte_gops: float
     gb_per_s: float
     source: str
 
@@ -26,37 +26,47 @@ class Ceilings:
     def of(cls, device: Device) -> "Ceilings":
         """Those of one core, as the device's table has them."""
         source = f"cpu:{device.name}, {device.sources['ceilings']}"
-        return cls(device.f32_gflop_per_s_per_core, device.memory_gb_per_s_per_core, source)
+        f32, i8 = device.f32_gflop_per_s_per_core, device.i8_gop_per_s_per_core
+        return cls(f32, i8, device.memory_gb_per_s_per_core, source)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What all calls of one kernel compute, and move in and out of it."""
+    """What calls of one kernel compute, and move in and out of it.
+
+    ``byte_ops``: those of the operations that are products of bytes.
+    """
 
     kernel: str
     calls: int
     flops: int
+    byte_ops: int
     bytes: int
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            *(self.kernel, self.calls + other.calls, self.flops + other.flops),
+            *(self.byte_ops + other.byte_ops, self.bytes + other.bytes),
+        )
 
     def limits(self, by: Ceilings) -> tuple[float, str]:
         """Seconds, and which ceiling they come from."""
-        compute, memory = self.flops / by.gflops / 1e9, self.bytes / by.gb_per_s / 1e9
+        floats = self.flops - self.byte_ops
+        compute = floats / by.gflops / 1e9 + self.byte_ops / by.byte_gops / 1e9
+        memory = self.bytes / by.gb_per_s / 1e9
         return (compute, "compute") if compute > memory else (memory, "memory")
 
 
-def works(calls: Iterable[tuple[str, int, int]]) -> list[Work]:
-    """Kernels by name from (name, flops, bytes) of each call."""
-    count: Counter[str] = Counter()
-    flops: Counter[str] = Counter()
-    moved: Counter[str] = Counter()
-    for name, f, b in calls:
-        count[name] += 1
-        flops[name] += f
-        moved[name] += b
-    return [Work(name, n, flops[name], moved[name]) for name, n in count.items()]
+def works(calls: Iterable[Work]) -> list[Work]:
+    """All calls of each kernel together."""
+    found: dict[str, Work] = {}
+    for call in calls:
+        known = found.get(call.kernel)
+        found[call.kernel] = call if known is None else known + call
+    return list(found.values())
 
 
-def show(calls: Iterable[tuple[str, int, int]], by: Ceilings, out: Console) -> None:
+def show(calls: Iterable[Work], by: Ceilings, out: Console) -> None:
     """Print a row per kernel, the longest first, and their sum."""
     rows = sorted(works(calls), key=lambda work: -work.limits(by)[0])
     table = Table("kernel", title="least time per kernel (modelled)", title_justify="left")
@@ -72,7 +82,8 @@ def show(calls: Iterable[tuple[str, int, int]], by: Ceilings, out: Console) -> N
     _add(table, "all", rows, by, total)
     out.print(table)
     out.print(f"time     {seconds_text(total)} at least (modelled: one core, operands from memory)")
-    out.print(f"at       {by.gflops:g} GFLOP/s, {by.gb_per_s:g} GB/s ({by.source})")
+    on_bytes = f"{by.byte_gops:g} GOP/s on bytes, " if any(w.byte_ops for w in rows) else ""
+    out.print(f"at       {by.gflops:g} GFLOP/s, {on_bytes}{by.gb_per_s:g} GB/s ({by.source})")
 
 
 def _add(

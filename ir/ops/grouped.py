@@ -68,6 +68,7 @@ class GroupedMatmulOp(NNOp):
         """``[*, M, N]`` of f32."""
         check_float("grouped_matmul", scale)
         assert (a.dtype, codes.dtype, sums.dtype) == (i8, u8, i32), "bytes, codes and their sums"
+        assert a.rank >= 2, "importers lift vectors to matrices"
         assert group > 0, "groups hold something"
         assert group % 4 == 0, "groups are made of quads"
         assert 1 <= bits <= 8, f"codes have 1 to 8 bits, not {bits}"

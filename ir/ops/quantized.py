@@ -8,12 +8,25 @@ from xdsl.ir import SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, opt_operand_def, prop_def, result_def
 
 from tapeout.ir.build import Emit
-from tapeout.ir.dtypes import DType, f32
+from tapeout.ir.dtypes import DType, f32, i8, i32
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import Expr, ceildiv
+from tapeout.ir.expr import ONE, Expr, ceildiv
 from tapeout.ir.op import Array, NNOp
-from tapeout.ir.shapes import broadcasts_to, check_axis, check_float, misfit
+from tapeout.ir.ops.pointwise import ConvertOp
+from tapeout.ir.shapes import (
+    broadcasts_to,
+    check_axis,
+    check_filled,
+    check_float,
+    check_kind,
+    misfit,
+)
 from tapeout.ir.types import DTypeAttr, IntAttr, Spec, TensorType, spec
+
+REACH = 127
+"""The greatest code of a row that is rounded to bytes."""
+SMALLEST = np.finfo(np.float32).tiny * REACH
+"""The magnitude of a row of zeros: its scale can be inverted."""
 
 
 @irdl_op_definition
@@ -81,6 +94,55 @@ class DequantizeOp(NNOp):
         if self.zero is not None:
             y = emit.map("sub", y, repeated(self.zero))
         return [emit.convert(emit.map("mul", y, repeated(self.scale)), self.to.data)]
+
+
+@irdl_op_definition
+class RoundRowsOp(NNOp):
+    """Rows of floats as signed bytes around 0, with the scale and the sum of each row.
+
+    ``scale = max(max |x|, tiny) * (1 / 127)``, ``codes = round(x * (1 / scale))`` with ties to
+    even, ``sums`` the sum of a row's codes. A row of zeros has codes of 0. Shapes: ``x`` f32
+    ``[*, K]``, ``codes`` i8 as ``x``, ``scale`` f32 and ``sums`` i32 ``[*, 1]``. Errors: E0209.
+    """
+
+    name = "nn.round_rows"
+    x = operand_def(TensorType)
+    codes = result_def(TensorType)
+    scale = result_def(TensorType)
+    sums = result_def(TensorType)
+
+    @staticmethod
+    def infer(x: Spec) -> tuple[Spec, Spec, Spec]:
+        """As the class says."""
+        check_kind("round_rows", ("float",), x)
+        check_filled("round_rows", "x", x.dims[-1:])
+        row = (*x.dims[:-1], ONE)
+        return x.with_dtype(i8), Spec(row, f32), Spec(row, i32)
+
+    @staticmethod
+    def reference(x: Array) -> tuple[Array, Array, Array]:
+        """In f32, each step rounded."""
+        top = np.maximum(np.abs(x).max(axis=-1, keepdims=True), SMALLEST)
+        scale = top * np.float32(1 / REACH)
+        with np.errstate(all="ignore"):
+            steps = np.rint(x * (np.float32(1) / scale))
+        codes = np.clip(np.nan_to_num(steps), -128, 127).astype(np.int8)
+        return codes, scale, codes.sum(axis=-1, keepdims=True, dtype=np.int32)
+
+    @staticmethod
+    def cost(x: Spec) -> Expr:
+        """A magnitude, a maximum, a multiplication, a rounding and a sum per element."""
+        return x.size * 5
+
+    def decompose(self, builder: Builder) -> Sequence[SSAValue]:
+        """Two passes over a row, and a third for the sum."""
+        emit, axes = Emit(builder), (spec(self.x).rank - 1,)
+        top = emit.reduce("max", emit.map("abs", self.x), axes)
+        top = emit.map("max", top, emit.constant(SMALLEST, f32))
+        scale = emit.map("mul", top, emit.constant(1 / REACH, f32))
+        steps = emit.map("round", emit.map("mul", self.x, emit.map("reciprocal", scale)))
+        codes = emit.op(ConvertOp, steps, to=i8, saturate=True)
+        return [codes, scale, emit.reduce("sum", emit.convert(codes, i32), axes)]
 
 
 def _fits(parameter: Spec, x: Spec, axis: int, block: int) -> bool:

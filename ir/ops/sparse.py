@@ -43,7 +43,7 @@ class BlockSparseMatmulOp(NNOp):
     ) -> Spec:
         """``[..., M, outputs]``."""
         op = "block_sparse_matmul"
-        dtype = product_type(op, a, values)
+        dtype = product_type(op, a, values, None)
         for name, places in (("starts", starts), ("columns", columns)):
             check_rank(op, name, places, 1)
             if places.dtype is not i32:

@@ -69,20 +69,33 @@ def inputs_of(
     return {value: each.array() for value, each in kept.items() if each.parts}
 
 
-def noise_of(layer: Layer, module: Module, x: Array, format: LayerFormat) -> float:
-    """The power of the error that the format makes in the layer's output, over that output's.
+@dataclass(frozen=True)
+class Alone:
+    """A layer, what enters it (``x``), and what leaves it in f32 without its bias (``want``)."""
 
-    The pass itself makes the quantised layer, whatever formats it knows. Errors: E0701, E0702 and
-    E0704 of that pass.
-    """
-    want = _output(_alone(layer, module, x), x)
-    quantised = _alone(layer, module, x)
-    QuantizeLayers(Recipe(format), [{"x": x}]).apply(quantised)
-    error = float(np.sum((_output(quantised, x) - want) ** 2))
-    signal = float(np.sum(want**2))
-    if not math.isfinite(error):
-        return math.inf
-    return error / signal if signal else math.inf if error else 0.0
+    layer: Layer
+    module: Module
+    x: Array
+    want: Array
+
+    @classmethod
+    def of(cls, layer: Layer, module: Module, x: Array) -> Alone:
+        """The layer on these inputs."""
+        return cls(layer, module, x, _output(_alone(layer, module, x), x))
+
+    def noise(self, format: LayerFormat) -> float:
+        """The power of the error that the format makes in the output, over that of the output.
+
+        The pass itself makes the quantised layer, whatever formats it knows. Errors: E0701, E0702
+        and E0704 of that pass.
+        """
+        quantised = _alone(self.layer, self.module, self.x)
+        QuantizeLayers(Recipe(format), [{"x": self.x}]).apply(quantised)
+        error = float(np.sum((_output(quantised, self.x) - self.want) ** 2))
+        signal = float(np.sum(self.want**2))
+        if not math.isfinite(error):
+            return math.inf
+        return error / signal if signal else math.inf if error else 0.0
 
 
 def _output(alone: Module, x: Array) -> Array:

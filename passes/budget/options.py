@@ -11,7 +11,7 @@ import numpy as np
 
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
-from tapeout.passes.budget.alone import inputs_of, noise_of
+from tapeout.passes.budget.alone import Alone, inputs_of
 from tapeout.passes.quantize.choices import choose_for
 from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.layers import Layer, layers
@@ -83,15 +83,16 @@ def _layered(
     predictor: Predictor,
 ) -> Layered:
     options, barred = [_option(layer, None, 0.0, predictor)], dict[str, str]()
+    alone = None if x is None else Alone.of(layer, module, x)
     for format in candidates:
         choice = choose_for(layer, format, predictor)
         if choice.format is None:
             barred[str(format)] = choice.why
-        elif x is None:
+        elif alone is None:
             barred[str(format)] = "no sample came by here"
         else:
             try:
-                noise = noise_of(layer, module, x, format)
+                noise = alone.noise(format)
             except CompileError as error:
                 if error.code not in ("E0702", "E0704"):
                     raise

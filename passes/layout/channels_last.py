@@ -347,7 +347,7 @@ class FlattenIntoMatmul(_Sink[MatmulOp]):
         order = [i - 1 for i in inverse(turn.perm.data)[1:]]
         moved = _permuted(rows, known, order)
         near = edit.add(ReshapeOp, turn.x, shape=spec(flat.y).dims)
-        return edit.add(MatmulOp, near, edit.derived(moved, op.b))
+        return edit.add(MatmulOp, near, edit.derived(moved, op.b), to=op.attrs()["to"])
 
 
 def _permuted(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import f32, i8, i32, u8
+from tapeout.ir.dtypes import f32, i32, u8
 from tapeout.ir.expr import ZERO, as_expr, ceildiv
 from tapeout.ir.ops.pointwise import ConvertOp
-from tapeout.ir.ops.quantized import DequantizeOp
+from tapeout.ir.ops.quantized import DequantizeOp, RoundRowsOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.views import PadOp, ReshapeOp, SliceOp
 from tapeout.ir.types import spec
@@ -16,7 +16,6 @@ from tapeout.passes.calibrate.codes import Codes, Scaling
 from tapeout.passes.rewrite import Edit
 
 BYTES = Codes(8, signed=False, symmetric=False)
-SIGNED_REACH = 127
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -52,8 +51,7 @@ def dynamic(x: SSAValue, edit: Edit) -> SSAValue:
 def rounded(x: SSAValue, group: int, edit: Edit) -> SSAValue:
     """``x`` rounded to signed bytes around 0, with a scale for each ``group`` along its last axis.
 
-    A group of 0 is a whole row. The scale is the largest magnitude over 127; the last group may
-    have fewer elements.
+    A group of 0 is a whole row; the last group may have fewer elements.
     """
     *rows, k = spec(x).dims
     size = as_expr(group or k)
@@ -63,12 +61,7 @@ def rounded(x: SSAValue, group: int, edit: Edit) -> SSAValue:
         high = (*(ZERO for _ in rows), count * size - k)
         whole = edit.add(PadOp, x, None, low=(ZERO,) * (axis + 1), high=high, mode="constant")
     parts = edit.add(ReshapeOp, whole, shape=(*rows, count, size))
-    sizes = edit.map("abs", parts)
-    top = edit.add(ReduceOp, sizes, fn="max", axes=(axis + 1,), keepdims=True)
-    scale = edit.map("mul", top, _f32(1 / SIGNED_REACH, edit))
-    scale = edit.map("max", scale, _f32(SMALLEST, edit))  # a group of zeros has a scale too
-    steps = edit.map("mul", parts, edit.map("div", _f32(1, edit), scale))
-    codes = edit.add(ConvertOp, edit.map("round", steps), to=i8, saturate=True)
+    codes, scale, _ = edit.put(RoundRowsOp.make(parts)).results
     codes = edit.add(ReshapeOp, codes, shape=(*rows, count * size))
     if whole is not x:
         start, steps = (ZERO,) * (axis + 1), (1,) * (axis + 1)

@@ -29,7 +29,7 @@ def finite_matrix(weight: Array, name: str) -> Array:
     ]
     raise CompileError(
         "E0701",
-        "a weight holds values that are no finite f32 numbers, so it has no scale",
+        "a weight holds values that are no finite f32 numbers",
         facts,
         "export the model again from a checkpoint without NaN and infinities",
     )

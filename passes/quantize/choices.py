@@ -27,9 +27,9 @@ class Choice:
 
 
 def choices(
-    recipe: Recipe[LayerFormat], found: Iterable[Layer], predictor: Predictor | None = None
+    recipe: Recipe, found: Iterable[Layer], predictor: Predictor | None = None
 ) -> list[Choice]:
-    """What each layer gets; with a predictor, f32 where the format would be slower.
+    """What each layer gets; with a predictor, f32 where a format that is for speed would be slower.
 
     Errors: E0706 where that leaves nothing of what was asked for.
     """
@@ -49,7 +49,10 @@ def choose_for(layer: Layer, asked: LayerFormat | None, predictor: Predictor | N
         return Choice(layer, asked, None, "a convolution has no rows for scales, and no groups")
     if asked.method == "gptq" and isinstance(layer.op, ConvOp):
         return Choice(layer, asked, None, "filters are not rounded by gptq")
-    if predictor is not None and predictor.slower(layer, asked):
+    # Formats of weights alone are taken for their bytes, whatever the time.
+    for_speed = asked.weight is None or asked.activations is not None
+    weighed = for_speed and not asked.always
+    if predictor is not None and weighed and predictor.slower(layer, asked):
         return Choice(layer, asked, None, f"slower: {_figures(layer, asked, predictor)}")
     return Choice(layer, asked, asked)
 
@@ -73,5 +76,6 @@ def _never_pays(asked: Sequence[Choice], predictor: Predictor) -> CompileError:
             *([("at", sizes)] if sizes else []),
             ("device", predictor.rates.source),
         ],
-        "leave --quantize out, or compile for a device with instructions for the format",
+        "leave --quantize out, compile for a device with instructions for the format, or add "
+        f"',always' for the bytes alone: --quantize {asked[0].asked},always",
     )

@@ -11,7 +11,8 @@ A weight format may end in ``a`` for unsigned codes with zero points (``w4g32a``
 type of its scales (``w4g32a-bf16``). Scales are f16 for groups and f32 for channels if it does
 not say. Options follow after commas: ``nearest``, ``search`` or ``gptq`` for how weights are
 rounded, ``min-max``, ``percentile``, ``mse`` or ``entropy`` for how ``int8`` reads calibration
-data (``int8,entropy``).
+data (``int8,entropy``). ``always`` takes the format even where a device is slower in it than in
+f32, for the bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class LayerFormat:
     ``weight`` is None where weights are floats, of the type ``compute``. ``activations`` of 8
     bits have a scale per tensor from calibration (static) or one per row found while the program
     runs (dynamic); None leaves them in ``compute``. ``method`` and ``observer`` are None where
-    the user leaves them to the pass.
+    the user leaves them to the pass. ``always`` takes the format whether a device gains or loses.
     """
 
     name: str
@@ -47,9 +48,11 @@ class LayerFormat:
     compute: DType = f32
     method: Method | None = None
     observer: Observing | None = None
+    always: bool = False
 
     def __str__(self) -> str:
-        return ",".join(filter(None, (self.name, self.method, self.observer)))
+        always = "always" if self.always else None
+        return ",".join(filter(None, (self.name, self.method, self.observer, always)))
 
 
 NAMED: dict[str, LayerFormat | None] = {
@@ -136,7 +139,10 @@ def _with_option(
     static = made is not None and made.activations == "static"
     if made is not None and option in observers and static and made.observer is None:
         return replace(made, observer=option)
+    if made is not None and option == "always" and not made.always:
+        return replace(made, always=True)
     usable = [*(methods if made and made.weight else ()), *(observers if static else ())]
+    usable += ["always"] if made else []
     why = "is given twice" if option in usable else "is no option of this format"
     raise _refusal(
         f"'{option}' {why}",

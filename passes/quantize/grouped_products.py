@@ -22,7 +22,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp
-from tapeout.ir.ops.quantized import DequantizeOp
+from tapeout.ir.ops.quantized import DequantizeOp, RoundRowsOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.views import PadOp, ReshapeOp
@@ -139,10 +139,7 @@ def _product(left: DequantizeOp, w: Packed, group: int, label: str, edit: Edit) 
     if fill:
         low, high = (ZERO,) * (len(rows) + 1), (*(ZERO for _ in rows), as_expr(fill))
         codes = edit.add(PadOp, codes, None, low=low, high=high, mode="constant")
-    by_group = edit.add(ReshapeOp, codes, shape=(*rows, as_expr(count), as_expr(group)))
-    wide = edit.add(ConvertOp, by_group, to=i32)
-    axes = (len(rows) + 1,)
-    sums = edit.add(ReduceOp, wide, fn="sum", axes=axes, keepdims=False)
+    sums = _sums(codes, count, group, edit)
     filled = np.pad(w.codes, ((0, 0), (0, fill)))
     return edit.add(
         GroupedMatmulOp,
@@ -155,3 +152,14 @@ def _product(left: DequantizeOp, w: Packed, group: int, label: str, edit: Edit) 
         step=w.step,
         point=w.point,
     )
+
+
+def _sums(codes: SSAValue, count: int, group: int, edit: Edit) -> SSAValue:
+    """The sums of groups of ``codes [*, K]``, which who rounded them may know."""
+    shape = (*spec(codes).dims[:-1], as_expr(count), as_expr(group))
+    view = made_by(codes, ReshapeOp)
+    made = None if view is None else made_by(view.x, RoundRowsOp)
+    if made is not None and spec(made.codes).dims == shape:
+        return edit.add(ReshapeOp, made.sums, shape=shape[:-1])
+    wide = edit.add(ConvertOp, edit.add(ReshapeOp, codes, shape=shape), to=i32)
+    return edit.add(ReduceOp, wide, fn="sum", axes=(len(shape) - 1,), keepdims=False)

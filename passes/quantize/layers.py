@@ -71,9 +71,7 @@ class Layer:
         """``[outputs, groups]`` so that it broadcasts with the weight, or with its groups."""
         if isinstance(self.op, ConvOp):
             return values.reshape(-1, *[1] * (spec(self.op.w).rank - 1))
-        if self.op.transpose_b.data:
-            return values
-        return np.ascontiguousarray(values.T) if values.shape[1] > 1 else values.reshape(-1)
+        return values if self.op.transpose_b.data else np.ascontiguousarray(values.T)
 
     @property
     def summed(self) -> int:

@@ -24,6 +24,7 @@ from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.gptq import gptq
 from tapeout.passes.quantize.grouped_products import QUAD
 from tapeout.passes.quantize.layers import Layer, layers
+from tapeout.passes.quantize.narrow_floats import narrow
 from tapeout.passes.quantize.nearest import round_to_nearest
 from tapeout.passes.quantize.pays import Predictor
 from tapeout.passes.quantize.recipe import Recipe, parse_quantize
@@ -41,15 +42,16 @@ CHANNEL_GROUP = 128
 class QuantizeLayers(Pass):
     """Give layers the formats of a recipe: ``nn.dequantize`` of codes on both sides of a product.
 
-    Saves what :mod:`integer_products` then can: bytes, and time on integer units. ``format`` is
-    what ``--quantize`` takes, or a recipe. ``samples`` are inputs by name, needed where activations
-    have static scales, and by ``gptq``. A convolution has no rows with scales of their own, and no
-    groups: formats other than ``int8`` leave it as it is. With a ``predictor``, so does a format
-    that would make a layer slower than it is in f32. ``tell`` is told what each layer gets.
+    Saves what :mod:`integer_products` then can: bytes, and time on integer units. Formats of 16-bit
+    floats save half the bytes (:mod:`narrow_floats`). ``format`` is what ``--quantize`` takes, or a
+    recipe. ``samples`` are inputs by name, needed where activations have static scales, and by
+    ``gptq``. A convolution has no rows with scales of their own, and no groups: formats of integers
+    other than ``int8`` leave it as it is. With a ``predictor``, so does a format that would make a
+    layer slower than it is in f32. ``tell`` is told what each layer gets.
     """
 
     name = "quantize-layers"
-    format: str | Recipe[LayerFormat] = "int8-dynamic"
+    format: str | Recipe = "int8-dynamic"
     samples: Samples | None = None
     predictor: Predictor | None = None
     tell: Callable[[Sequence[Choice]], None] | None = None
@@ -76,6 +78,9 @@ class QuantizeLayers(Pass):
         edit = Edit(module)
         for layer, format in chosen:
             edit.at(layer.op)
+            if format.weight is None:
+                narrow(layer, format.compute, edit)
+                continue
             statistics = seen.get(layer.input)
             a = _activations(layer.input, format, statistics, edit)
             _replace(layer, a, _weight(layer, format, statistics, edit))
@@ -124,8 +129,7 @@ def refusal(f: LayerFormat, *, has_samples: bool) -> CompileError | None:
     """Why no layer can have this format; None where one can. What is lowered stands here alone."""
     facts = [("format", f)]
     if f.weight is None:
-        fix = "take int8, int8-dynamic, weights of few bits such as w4g32, or none"
-        return CompileError("E0404", "no target has kernels for this format", facts, fix)
+        return None
     if isinstance(f.weight.group, int) and f.weight.group % QUAD:
         what = "groups of this format are no multiple of 4, as kernels need them"
         fix = f"take groups of {-(-f.weight.group // QUAD) * QUAD}"

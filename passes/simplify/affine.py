@@ -98,7 +98,7 @@ class ScaleIntoConv(Pattern[MapOp]):
         conv = made_by(op.xs[0], ConvOp)
         if conv is None or not only_use(conv.y):
             return None
-        weights = edit.array(conv.w)
+        weights = _of_its_type(conv.w, conv.y, edit)
         bias = edit.array(conv.bias)
         factors = _per_channel(edit.array(op.xs[1]), _channel_axis(conv), spec(conv.y))
         if weights is None or factors is None or (conv.bias is not None and bias is None):
@@ -143,7 +143,7 @@ class ScaleIntoMatmul(Pattern[MapOp]):
         product = made_by(op.xs[0], MatmulOp)
         if product is None or not only_use(product.y):
             return None
-        weights = edit.array(product.b)
+        weights = _of_its_type(product.b, product.y, edit)
         last = spec(product.y).rank - 1
         factors = _per_channel(edit.array(op.xs[1]), last, spec(product.y))
         if weights is None or factors is None or weights.ndim != 2 or not only_use(product.b):
@@ -152,9 +152,7 @@ class ScaleIntoMatmul(Pattern[MapOp]):
         scaled = _scaled(weights, factors.reshape(-1, 1) if transposed else factors)
         if scaled is None:
             return None
-        return edit.add(
-            MatmulOp, product.a, edit.derived(scaled, product.b), transpose_b=transposed
-        )
+        return edit.add(MatmulOp, product.a, edit.derived(scaled, product.b), **product.attrs())
 
 
 PATTERNS: tuple[Pattern[MapOp], ...] = (
@@ -175,6 +173,11 @@ def _leads_to_weights(value: SSAValue, edit: Edit) -> bool:
     if isinstance(owner, MapOp) and owner.fn.data in ("mul", "add"):
         return edit.array(owner.xs[1]) is not None
     return False
+
+
+def _of_its_type(weights: SSAValue, result: SSAValue, edit: Edit) -> Array | None:
+    """Constant weights; None where scaling them would round to fewer bits than the result has."""
+    return edit.array(weights) if spec(weights).dtype is spec(result).dtype else None
 
 
 def _channel_axis(conv: ConvOp) -> int:

@@ -34,7 +34,7 @@ class ReshapeAroundMatmul(Pattern[ReshapeOp]):
         if rows is None or len(rows) < 2 or size_of(op.shape.data[len(rows) :]) != columns:
             return None
         near = edit.add(ReshapeOp, product.a, shape=(*rows, spec(product.a).dims[-1]))
-        again = edit.add(MatmulOp, near, product.b, transpose_b=product.transpose_b.data)
+        again = edit.add(MatmulOp, near, product.b, **product.attrs())
         return edit.add(ReshapeOp, again, shape=op.shape.data)
 
 

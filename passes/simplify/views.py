@@ -319,7 +319,8 @@ class MatmulOfTransposed(Pattern[MatmulOp]):
         inner = made_by(op.b, TransposeOp)
         if inner is None or not swaps_last_two(inner):
             return None
-        return edit.add(MatmulOp, op.a, inner.x, transpose_b=not op.transpose_b.data)
+        attrs = op.attrs() | {"transpose_b": not op.transpose_b.data}
+        return edit.add(MatmulOp, op.a, inner.x, **attrs)
 
 
 PATTERNS = (

@@ -2,11 +2,12 @@
 
 Weights are packed as ``[groups][panels of output channels][runs][steps of a run][tile_n]``: a run
 is the channels under one kernel position, or under a row of positions (below), and a step one
-element of it, or of bytes four side by side (see :mod:`product`). A register
+element of it, or of bytes four side by side, of bf16 perhaps two (see :mod:`product`). A register
 tile is a run of output pixels (in one row, or several whole rows when they are short) by
 ``tile_n`` output channels. Padding has become a ``nn.pad`` of the input before this (pass
 ``explicit-padding``), so that no tap needs a check. In the input a row of kernel positions along
-the last spatial axis is one unbroken run of ``kernel * channels`` elements: one loop.
+the last spatial axis is one unbroken run of ``kernel * channels`` elements: one loop. Narrow floats
+that no dot takes are widened as in :mod:`product`, each run before it is multiplied.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, buffer_
 from tapeout.passes.tile.product import row_blocks, steps_of
 from tapeout.passes.tile.pull import NotPullable, Pull
 from tapeout.passes.tile.results import Results
+from tapeout.passes.tile.widened import widen_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -120,11 +122,12 @@ class _Conv:
         self.channels = spec(root.w).dims[1]
         self.taps = [int(d) for d in spec(root.w).dims[2:]]
         self.merged = root.dilations.data[-1] == 1 and self.groups == 1
-        self.depth = depth(root.x, root.w)
+        self.depth = depth(root.x, root.w, machine)
         # A run: all channels under one kernel position, or under a row of positions.
         across = self.taps[-1] if self.merged else 1
         self.length = self.channels * across
         self.runs = math.prod(self.taps) // across
+        self.widened: SSAValue | None = None
         self.width = machine.tile_n
         small = self.per_group.constant
         if small is not None and small <= machine.lanes and machine.tile_n > machine.lanes:
@@ -147,6 +150,9 @@ class _Conv:
         self.b = TileBuilder(self.kernel.sym_name.data, self.title(), inputs, outputs)
         self.pull = Pull(self.b, dict(zip(arguments, self.b.inputs, strict=True)))
         self.results = Results(self.b, self.pull, self.kernel.returned)
+        wide = accumulator(spec(root.y).dtype)
+        if self.depth == 1 and x.dtype is not wide:
+            self.widened = self.b.alloc([self.machine.tile_m, self.length], wide)
         self.loops()
         self.results.borders(self.machine.lanes)
         pack = PackFilters(self.width, self.groups, self.runs, self.depth)
@@ -233,21 +239,30 @@ class _Conv:
         x, w = self.pull.buffers[self.root.x], self.pull.buffers[self.root.w]
         n, g, j = tile.panel
         dtype = accumulator(spec(self.root.y).dtype)
-        pixel = self.position(tile.at, tap)
+        pixel, size = self.position(tile.at, tap), tile.shape[0]
         place = [g, j // self.width, self.flat(tap)]
 
-        def step(s: Expr, bounds: Bounds, total: SSAValue) -> SSAValue:
-            at = s * self.depth + lane(1, self.depth)
+        def rows(at: Expr, shape: tuple[int, int], bounds: Bounds) -> SSAValue:
             if self.merged:
                 index = [n, *pixel[:-1], pixel[-1] * self.channels + at]
             else:
                 index = [n, *pixel, g * self.channels + at]
-            a = self.b.load(x, index, (tile.shape[0], self.depth), bounds)
+            return self.b.load(x, index, shape, bounds)
+
+        if self.widened is not None:
+            widen_rows(self.b, self.pull, self.widened, size, self.machine.lanes, rows)
+
+        def step(s: Expr, bounds: Bounds, total: SSAValue) -> SSAValue:
+            at = s * self.depth + lane(1, self.depth)
+            if self.widened is None:
+                a = rows(at, (size, self.depth), bounds)
+            else:
+                a = self.b.load(self.widened, [lane(0, size), at], (size, 1))
             deep = [lane(0, self.depth)] if self.deep else []
             panel = [*place, s, lane(1, self.width), *deep]
             b = self.b.load(w, panel, (self.depth, self.width))
             if self.depth == 1:
-                a, b = self.b.convert(a, dtype), self.b.convert(b, dtype)
+                b = self.b.convert(b, dtype)
             return self.b.dot(a, b, total)
 
         return steps_of(self.b, self.length, self.depth, total, step)

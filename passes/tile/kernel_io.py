@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from xdsl.ir import BlockArgument, SSAValue
 
+from tapeout.ir.dtypes import DType
 from tapeout.ir.expr import Expr, ExprLike, Symbol, as_expr, as_symbol
 from tapeout.ir.numeric import is_byte
 from tapeout.ir.op import NNOp
@@ -31,6 +32,7 @@ class Machine:
     """What a strategy needs to know of the device that it tiles for.
 
     ``lanes`` elements per vector; ``tile_m`` x ``tile_n`` is the register tile of a product.
+    ``pairs``: floats of which one instruction sums two products.
     """
 
     lanes: int
@@ -38,6 +40,7 @@ class Machine:
     tile_n: int
     l1_bytes: int
     l2_bytes: int
+    pairs: frozenset[DType] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,19 @@ def decided(kernel: KernelOp) -> list[Symbol]:
     return found
 
 
-def depth(a: SSAValue, b: SSAValue) -> int:
-    """Steps of ``k`` that one dot of a packed product takes: 4 of bytes, else 1.
+def depth(a: SSAValue, b: SSAValue, machine: Machine) -> int:
+    """Steps of ``k`` that one dot of a packed product takes: 4 of bytes, 2 of pairs, else 1.
 
-    The integer units of CPUs sum four neighbouring products of bytes into one i32; ``b`` is packed
-    so that the four lie side by side, and ``a`` has to lie in memory as it is.
+    The integer units of CPUs sum four neighbouring products of bytes into one i32, and some float
+    units two of bf16 into one f32; ``b`` is packed so that these lie side by side, and ``a`` has
+    to lie in memory as it is.
     """
-    bytes_ = is_byte(spec(a).dtype) and is_byte(spec(b).dtype)
-    return 4 if bytes_ and isinstance(a, BlockArgument) else 1
+    types = {spec(a).dtype, spec(b).dtype}
+    if not isinstance(a, BlockArgument):
+        return 1
+    if all(is_byte(t) for t in types):
+        return 4
+    return 2 if len(types) == 1 and types <= machine.pairs else 1
 
 
 def buffer_spec(value: SSAValue) -> BufferSpec:

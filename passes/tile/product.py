@@ -2,9 +2,12 @@
 
 Constant right-hand sides are packed at compile time into panels ``[N / tile_n][K][tile_n]``, so
 that the inner loop reads them in one unbroken line; of bytes, four steps of ``k`` lie side by
-side, ``[N / tile_n][K / 4][tile_n][4]``, and one dot takes them all. Loops, outside in: batch,
-panels of columns (these run in parallel), blocks of rows, ``k``. Leading axes of ``a`` join its
-rows when ``b`` has none.
+side, ``[N / tile_n][K / 4][tile_n][4]``, and one dot takes them all; of bf16 two, on machines with
+dots of such pairs. Loops, outside in: batch, panels of columns (these run in parallel), blocks of
+rows, ``k``. Leading axes of ``a`` join its rows when ``b`` has none.
+
+Floats below 32 bits that no dot takes are multiplied in f32: weights are widened in registers,
+where all rows of a tile share them, and a block of rows once per panel, into scratch.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from tapeout.ir.types import spec
 from tapeout.passes.tile.collapse import rebuilt
 from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec, depth
 from tapeout.passes.tile.pull import Pull
+from tapeout.passes.tile.widened import widen_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -118,6 +122,15 @@ def rows_joined(kernel: KernelOp, y: SSAValue, weights: Set[SSAValue]) -> Kernel
     return rebuilt(kernel, rank, [list(range(rank - 1)), [rank - 1]], weights) or kernel
 
 
+@dataclass(frozen=True)
+class _Left:
+    """``size`` rows of ``a``: their index, and where they lie in f32 if they were widened."""
+
+    at: list[Expr]
+    size: int
+    widened: SSAValue | None
+
+
 class _Product:
     def __init__(self, kernel: KernelOp, machine: Machine, constants: Set[int]) -> None:
         self.kernel, self.machine = kernel, machine
@@ -131,7 +144,9 @@ class _Product:
         self.rows = 6 if narrow else machine.tile_m
         b = self.root.b
         self.packed = isinstance(b, BlockArgument) and b.index in constants and spec(b).rank == 2
-        self.depth = depth(self.root.a, b) if self.packed else 1
+        self.depth = depth(self.root.a, b, machine) if self.packed else 1
+        self.dtype = accumulator(spec(self.root.y).dtype)
+        self.widens = self.depth == 1 and spec(self.root.a).dtype is not self.dtype
 
     def build(self) -> Lowered:
         arguments = self.kernel.body.block.args
@@ -185,42 +200,53 @@ class _Product:
         local = None
         if self.needs_panel():
             local = self.pack_panel(batch, column, bounds)
+        rows = self.b.alloc([self.rows, self.k], self.dtype) if self.widens else None
         for lo, hi, size in row_blocks(end - first, self.rows):
             if lo == hi:
                 continue
             with self.b.loop("i", lo, hi, size) as loop, self.pull.scope():
                 row = first + loop.iv + lane(0, size)
-                total = self.inner(batch, row, j, size, local, bounds)
+                left = _Left([*self.batch_of(self.root.a, batch), row], size, rows)
+                if rows is not None:
+                    self.widen(left, rows)
+                total = self.inner(left, batch, j, local, bounds)
                 self.finish([*batch, row, column], size, total, bounds)
+
+    def widen(self, left: _Left, scratch: SSAValue) -> None:
+        """The rows of a block as the inner loop multiplies them."""
+
+        def rows(at: Expr, shape: tuple[int, int], bounds: Bounds) -> SSAValue:
+            return self.pull.at(self.root.a, [*left.at, at], shape, tuple(bounds))
+
+        widen_rows(self.b, self.pull, scratch, left.size, self.machine.lanes, rows)
 
     def pack_panel(self, batch: list[Expr], column: Expr, bounds: Bounds) -> SSAValue:
         """A transposed activation panel, laid out as the inner loop reads it."""
-        dtype = spec(self.root.b).dtype
-        local = self.b.alloc([self.k, self.width], dtype)
+        local = self.b.alloc([self.k, self.width], self.dtype)
         with self.b.loop("k", 0, self.k) as loop, self.pull.scope():
             index = [*self.batch_of(self.root.b, batch), column, loop.iv]
             tile = self.pull.at(self.root.b, index, (1, self.width), tuple(bounds))
-            self.b.store(tile, local, [loop.iv, lane(1, self.width)])
+            self.b.store(self.b.convert(tile, self.dtype), local, [loop.iv, lane(1, self.width)])
         return local
 
     def inner(
         self,
+        left: _Left,
         batch: list[Expr],
-        row: Expr,
         j: Expr,
-        size: int,
         local: SSAValue | None,
         bounds: Bounds,
     ) -> SSAValue:
         """The sum over ``k`` for one register tile."""
         if self.depth > 1:
-            return self.deep(batch, row, j, size)
-        dtype = accumulator(spec(self.root.y).dtype)
+            return self.deep(left, j)
         column = lane(1, self.width)
-        start = self.b.full(0, (size, self.width), dtype)
+        start = self.b.full(0, (left.size, self.width), self.dtype)
         with self.b.loop("k", 0, self.k, 1, [start]) as loop, self.pull.scope():
-            index = [*self.batch_of(self.root.a, batch), row, loop.iv]
-            a = self.pull.at(self.root.a, index, (size, 1))
+            if left.widened is not None:
+                a = self.b.load(left.widened, [lane(0, left.size), loop.iv], (left.size, 1))
+            else:
+                a = self.pull.at(self.root.a, [*left.at, loop.iv], (left.size, 1))
             if self.packed:
                 buffer = self.pull.buffers[self.root.b]
                 b = self.b.load(buffer, [j // self.width, loop.iv, column], (1, self.width))
@@ -229,23 +255,23 @@ class _Product:
             else:
                 at = [*self.batch_of(self.root.b, batch), loop.iv, j + column]
                 b = self.pull.at(self.root.b, at, (1, self.width), tuple(bounds))
-            a, b = self.b.convert(a, dtype), self.b.convert(b, dtype)
+            b = self.b.convert(b, self.dtype)
             loop.next = [self.b.dot(a, b, loop.carried[0])]
         return self.b.convert(loop.results[0], spec(self.root.y).dtype)
 
-    def deep(self, batch: list[Expr], row: Expr, j: Expr, size: int) -> SSAValue:
+    def deep(self, left: _Left, j: Expr) -> SSAValue:
         """The sum over ``k`` in steps of several."""
         x, panels = self.pull.buffers[self.root.a], self.pull.buffers[self.root.b]
-        before = [*self.batch_of(self.root.a, batch), row]
 
         def step(s: Expr, bounds: Bounds, total: SSAValue) -> SSAValue:
             k = s * self.depth + lane(1, self.depth)
-            a = self.b.load(x, [*before, k], (size, self.depth), bounds)
+            a = self.b.load(x, [*left.at, k], (left.size, self.depth), bounds)
             at = [j // self.width, s, lane(1, self.width), lane(0, self.depth)]
             return self.b.dot(a, self.b.load(panels, at, (self.depth, self.width)), total)
 
-        total = self.b.full(0, (size, self.width), spec(self.root.y).dtype)
-        return steps_of(self.b, self.k, self.depth, total, step)
+        total = self.b.full(0, (left.size, self.width), self.dtype)
+        total = steps_of(self.b, self.k, self.depth, total, step)
+        return self.b.convert(total, spec(self.root.y).dtype)
 
     def batch_of(self, value: SSAValue, batch: list[Expr]) -> list[Expr]:
         """Batch indices of an operand, whose axes broadcast."""

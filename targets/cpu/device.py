@@ -8,7 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from tapeout.ir.dtypes import f32, i8
+from tapeout.ir.dtypes import bf16, f16, f32, i8
 from tapeout.passes.quantize.pays import Rates
 
 
@@ -17,7 +17,8 @@ class Device:
     """What passes and the emitter need to know of a device; see the TOML for sources.
 
     ``lanes``: elements of a vector, the same for all types. ``tile_m`` x ``tile_n``: the register
-    tile of a product in f32. ``features``: what the loader looks for in the CPU. What one core
+    tile of a product in f32. ``features``: what the loader looks for in the CPU. ``pairs``: floats
+    of which one instruction sums two products. What one core
     computes and reads per second is that of the machine that ``sources`` names: an instruction
     set has no clock. ``sparse_i8_break_even`` and ``sparse_f32_break_even``: the part of 4x1 blocks
     of zeros from which on the sparse product is faster than the dense one; 1 where nobody has
@@ -36,16 +37,24 @@ class Device:
     l1_bytes: int
     l2_bytes: int
     f32_gflop_per_s_per_core: float
+    bf16_gflop_per_s_per_core: float
+    f16_gflop_per_s_per_core: float
     i8_gop_per_s_per_core: float
     memory_gb_per_s_per_core: float
     sparse_i8_break_even: float
     sparse_f32_break_even: float
     sources: Mapping[str, str] = field(hash=False)
+    pairs: tuple[str, ...] = ()
 
     @property
     def rates(self) -> Rates:
         """What one core computes and reads, as passes weigh formats by it."""
-        products = {f32: self.f32_gflop_per_s_per_core, i8: self.i8_gop_per_s_per_core}
+        products = {
+            f32: self.f32_gflop_per_s_per_core,
+            bf16: self.bf16_gflop_per_s_per_core,
+            f16: self.f16_gflop_per_s_per_core,
+            i8: self.i8_gop_per_s_per_core,
+        }
         source = f"cpu:{self.name}, {self.sources['ceilings']}"
         return Rates(products, self.memory_gb_per_s_per_core, source)
 
@@ -67,6 +76,6 @@ def devices() -> dict[str, Device]:
 
 def _read(table: Traversable) -> Device:
     raw: dict[str, Any] = tomllib.loads(table.read_text())
-    for name in ("features", "flags"):
-        raw[name] = tuple(raw[name])
+    for name in ("features", "flags", "pairs"):
+        raw[name] = tuple(raw.get(name, ()))
     return Device(name=table.name.removesuffix(".toml"), **raw)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tapeout import __version__
 from tapeout.ir.cost import cost_of, kernel_cost
+from tapeout.ir.dtypes import DTYPES
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Expr, symbol
 from tapeout.ir.module import Module
@@ -110,7 +111,14 @@ def compile_module(
 
 def lower_kernels(module: Module, device: Device) -> dict[str, Lowered]:
     """The tile program of every kernel; E0403 for all that have none, told at once."""
-    shape = Machine(device.lanes, device.tile_m, device.tile_n, device.l1_bytes, device.l2_bytes)
+    shape = Machine(
+        device.lanes,
+        device.tile_m,
+        device.tile_n,
+        device.l1_bytes,
+        device.l2_bytes,
+        frozenset(DTYPES[name] for name in device.pairs),
+    )
     constants = constant_operands(module)
     lowered: dict[str, Lowered] = {}
     refused: dict[str, CompileError] = {}

@@ -65,12 +65,16 @@ def judged(task: Task, model: Model, format: Format, folder: Path) -> Row:
 
 
 def compiled(model: Model, format: Format, output: Path) -> Path:
-    """Compile for this machine; raises CompileError for what the compiler refuses."""
+    """Compile for this machine; raises CompileError for what the compiler refuses.
+
+    Whether the machine is fast in a format is not asked: ``always``.
+    """
+    quantize = None if format.quantize is None else f"{format.quantize},always"
     return tapeout.compile(
         model.path,
         target="cpu",
         dims=dict(model.dims),
-        quantize=format.quantize,
+        quantize=quantize,
         calibrate=model.calibration if format.quantize or format.sparsify else None,
         sparsify=format.sparsify,
         output=output,

@@ -146,7 +146,14 @@ def _samples() -> list[Sample]:
         Sample("nn.block_sparse_matmul", (n(2, 5, 6), *places, n(4, 4)), {"outputs": 7}),
         Sample("nn.block_sparse_matmul", (b8(5, 6), *places, b8(4, 4)), {"outputs": 8}),
         Sample("nn.matmul", (n(2, 1, 3, 4), n(5, 6, 4)), {"transpose_b": True}),
+        Sample("nn.matmul", (n(3, 5, dtype=b16), n(5, 4, dtype=b16))),
+        Sample("nn.matmul", (n(3, 5, dtype=b16), n(5, 4, dtype=b16)), {"to": f32}),
         Sample("nn.conv", (b8(2, 4, 5, 6), b8(6, 2, 3, 2), None), conv | {"groups": 2}),
+        Sample(
+            "nn.conv",
+            (n(2, 4, 5, 6, dtype=np.float16), n(6, 2, 3, 2, dtype=np.float16), n(6)),
+            conv | {"groups": 2, "to": f32},
+        ),
         Sample("nn.conv", (n(2, 6, 9, 8), n(4, 3, 3, 2), n(4)), conv | {"groups": 2}),
         Sample(
             "nn.conv",
@@ -189,6 +196,7 @@ def _samples() -> list[Sample]:
         ),
         Sample("nn.concat", ((n(2, 3), n(2, 1)),), {"axis": 1}),
         Sample("nn.dequantize", (b8(4, 5), n(5), None), {"to": f32}),
+        Sample("nn.round_rows", (n(2, 3, 37) * (n(2, 3, 1) > 0),)),
         _grouped(b8(2, 3, 24), n(2, 3, 3), n(5, 3), b8(5, 3), {"bits": 3}),
         _grouped(b8(3, 24), n(3, 1), n(5, 1), None, {"bits": 8, "point": 128}),
         _grouped(b8(3, 24), n(3, 3), n(5, 3), None, {"bits": 1, "step": 2, "point": 1}),

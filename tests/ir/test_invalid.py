@@ -42,6 +42,7 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("E0202", lambda: make("nn.gather", value(2), value(1, dtype=i64), axis=1)),
     ("E0202", lambda: make("nn.transpose", value(2, 3), perm=(0, 0))),
     ("E0203", lambda: make("nn.matmul", value(2, 3), value(3, 2, dtype=bf16))),
+    ("E0203", lambda: make("nn.matmul", value(2, 3), value(3, 2), to=bf16)),
     ("E0203", lambda: make("nn.rms_norm", value(2), value(2, dtype=bf16), epsilon=1e-5)),
     ("E0203", lambda: make("nn.scatter_nd", value(2), value(1, 1, dtype=i64), value(1, dtype=i64))),
     ("E0204", lambda: make("nn.reshape", value(S, 2), shape=(S, as_expr(3)))),

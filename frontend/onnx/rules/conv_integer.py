@@ -8,6 +8,7 @@ from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.rules.compose import fixed, need_rank, per_channel
 from tapeout.frontend.onnx.rules.conv import convolution
 from tapeout.frontend.onnx.rules.quantize import centred, requantized
+from tapeout.frontend.onnx.rules.scales import check_scale
 from tapeout.frontend.onnx.rules.windows import explicit_pads, per_axis
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import i32
@@ -55,6 +56,9 @@ def qlinear_conv(
         centred(b, w, w_zero, 0),
         None if bias is None else b.convert(bias, i32),
     )
+    check_scale(node, "x_scale", x_scale)
+    check_scale(node, "w_scale", w_scale)
+    check_scale(node, "y_scale", y_scale, positive=True)
     scale = b.map("div", b.map("mul", _one(b, x_scale), w_scale), _one(b, y_scale))
     if scale.rank == 1:
         scale = per_channel(b, scale, total.rank) if scale.dims[0] != 1 else _one(b, scale)

@@ -10,6 +10,7 @@ from tapeout.frontend.onnx.element_types import element_type
 from tapeout.frontend.onnx.registry import rule
 from tapeout.frontend.onnx.rules.compose import per_channel, wide_type
 from tapeout.frontend.onnx.rules.product import matmul
+from tapeout.frontend.onnx.rules.scales import check_scale
 from tapeout.frontend.onnx.value import Value
 from tapeout.ir.dtypes import DTYPES, DType, f32, i32, u8
 from tapeout.ir.expr import Expr, ceildiv
@@ -22,6 +23,7 @@ def quantize_linear(
     b: Builder, node: Call, x: Value, scale: Value, zero: Value | None = None
 ) -> Value:
     """``saturate(round(x / scale) + zero)``; scales of one tensor, an axis, or blocks of one."""
+    check_scale(node, "y_scale", scale, positive=True)
     to = zero.dtype if zero is not None else named_type(node, "output_dtype", u8)
     between = named_type(node, "precision", _wider(x.dtype, scale.dtype))
     scale = _along(b, node, scale, x)
@@ -40,6 +42,7 @@ def dequantize_linear(
     b: Builder, node: Call, x: Value, scale: Value, zero: Value | None = None
 ) -> Value:
     """``(x - zero) * scale``."""
+    check_scale(node, "x_scale", scale)
     to = named_type(node, "output_dtype", scale.dtype)
     if x.dtype.is_integer and x.dtype.bits <= 32:
         fitted = _fitted(b, node, scale, x)
@@ -91,6 +94,9 @@ def qlinear_matmul(
     out_zero: Value,
 ) -> Value:
     """An i32 product, scaled and rounded to the 8-bit type of ``out_zero``."""
+    check_scale(node, "a_scale", x_scale)
+    check_scale(node, "b_scale", y_scale)
+    check_scale(node, "y_scale", out_scale, positive=True)
     total = matmul(b, node, _rows(b, x, x_zero), _columns(b, y, y_zero))
     left = _beside_rows(b, b.convert(x_scale, f32), x.rank)
     both = b.map("mul", left, _single(b, b.convert(y_scale, f32)))

@@ -110,14 +110,16 @@ def load_scalar(a: Access, fill: float) -> str:
 
 
 def load_quad(a: Access) -> str:
-    """Four neighbouring bytes along the columns as one i32; those outside of bounds are 0."""
-    assert a.stride == 1, "the bytes of a dot lie side by side"
+    """The neighbours along the columns that fill an i32; those outside of bounds are 0."""
+    assert a.stride == 1, "what a dot sums lies side by side"
     flat, split = a.at(0)[0], a.split()
     assert split is not None, "only the end of a run is cut"
     shared, cutting = split
     if not shared and not cutting:
         return f"to_load_quad({a.pointer} + {flat})"
-    return f"to_load_quad_n({a.pointer} + {flat}, {a.count(shared, cutting)})"
+    size = "" if a.dtype.bytes == 1 else f"{a.dtype.bytes} /* bytes */ * "
+    count = a.count(shared, cutting)
+    return f"to_load_quad_n({a.pointer} + {flat}, {f'{size}({count})' if size else count})"
 
 
 def load_vector(a: Access, fill: float) -> str:

@@ -146,21 +146,23 @@ def interleave(regs: Registers, op: ops.InterleaveOp) -> None:
 
 
 def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
-    """A step of a product, or four of bytes, row by row.
+    """A step of a product, or four of bytes, or two of 16 bits, row by row.
 
     With ``late``, the scalar of a row of ``a`` (or its four bytes) is loaded right before its use,
     so that it needs one register and the accumulators keep theirs.
     """
     t = carrier(tile_of(op.acc).dtype).name
-    depth = tile_of(op.a).shape[1]
-    assert depth == 1 or (depth == 4 and late is not None), "a dot takes one step, or four bytes"
-    kind = f"dot4_{tile_of(op.a).dtype.name}_{_byte_type(op.b)}" if depth > 1 else ""
+    depth, types = tile_of(op.a).shape[1], (tile_of(op.a).dtype, tile_of(op.b).dtype)
+    deep = late is not None and all(d.bits * depth == 32 for d in types)
+    assert depth == 1 or deep, "a dot takes one step, or as many as fill 32 bits"
+    kind = f"dot{depth}_{types[0].name}_{_right_type(op.b)}" if depth > 1 else ""
+    left = "i32" if kind else t
     name = regs.fresh("dot")
     rows: list[list[str]] = []
     for r, row in enumerate(regs.places(op.y)):
         a = f"{name}_a{r}" if late is not None else regs.pick(op.a, r, 0)
         if late is not None:
-            regs.out.line(f"const v_{t} {a} = v_splat_{t}({late(r)});")
+            regs.out.line(f"const v_{left} {a} = v_splat_{left}({late(r)});")
         for _, q in row:
             b, c = regs.pick(op.b, 0, q), regs.pick(op.acc, r, q)
             step = f"v_{kind}({a}, {b}, {c})" if kind else _multiply_add(a, b, c, t)
@@ -169,8 +171,8 @@ def dot(regs: Registers, op: ops.DotOp, late: Scalar | None) -> None:
     regs.bind(op.y, rows)
 
 
-def _byte_type(value: SSAValue) -> str:
-    """The element type of the right side of a dot of bytes; u7 for codes that are below 128."""
+def _right_type(value: SSAValue) -> str:
+    """The element type of the right side of a deep dot; u7 for codes that are below 128."""
     name = tile_of(value).dtype.name
     return "u7" if name == "u8" and _width(value) < 8 else name
 

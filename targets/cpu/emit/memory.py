@@ -41,7 +41,7 @@ class Memory:
         self.regs.define(op.y, rows, self.pointers[op.buffer])
 
     def _load_quads(self, op: ops.LoadOp) -> None:
-        """The right side of a dot of bytes: in each lane the rows of one column."""
+        """The right side of a deep dot: in the 32 bits of each lane the rows of one column."""
         depth, columns = self.regs.shape(op.y)
         places = [self._access(op, op.y, 0, q) for q in range(columns // self.regs.lanes)]
         below = self._access(op, op.y, 1, 0)

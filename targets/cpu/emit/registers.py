@@ -1,8 +1,8 @@
 """Which C variables hold which tile.
 
 A tile of shape ``[r, c]`` is ``r`` rows of ``c / lanes`` vector variables; where ``c`` is 1, it is
-one vector per row whose lanes are all equal. The right side of a dot of bytes, ``[4, c]``, is one
-row of vectors of i32 with the four bytes of a column in a lane.
+one vector per row whose lanes are all equal. The right side of a deep dot, ``[4, c]`` of bytes or
+``[2, c]`` of 16 bits, is one row of vectors of i32 with the elements of a column in a lane.
 """
 
 from __future__ import annotations

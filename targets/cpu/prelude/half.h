@@ -51,8 +51,19 @@ TO_FN v_f32 to_widen_bits(v_i32 magnitude, int mantissa, int bias) {
 }
 
 /* bf16 */
+#if TO_AVX512 || TO_AVX2
+typedef short to_halves __attribute__((vector_size(2 * TO_LANES)));
+#endif
 TO_FN v_f32 to_f32_bf16(v_u16 x) {
-  return (v_f32)(__builtin_convertvector(x, v_u32) << 16);
+/* gcc takes the plain conversion in halves, and puts these together. */
+#if TO_AVX512
+  v_u32 wide = (v_u32)__builtin_ia32_pmovzxwd512_mask((to_halves)x, (v_i32){0}, (u16)-1);
+#elif TO_AVX2
+  v_u32 wide = (v_u32)__builtin_ia32_pmovzxwd256((to_halves)x);
+#else
+  v_u32 wide = __builtin_convertvector(x, v_u32);
+#endif
+  return (v_f32)(wide << 16);
 }
 TO_FN v_u16 to_bf16_f32(v_f32 x) {
   v_i32 bits = (v_i32)x;
@@ -63,16 +74,14 @@ TO_FN v_u16 to_bf16_f32(v_f32 x) {
 
 /* f16 */
 #if TO_AVX512
-typedef short to_v16hi __attribute__((vector_size(32)));
 TO_FN v_f32 to_f32_f16(v_u16 x) {
-  return __builtin_ia32_vcvtph2ps512_mask((to_v16hi)x, v_zero_f32(), (u16)-1, 4);
+  return __builtin_ia32_vcvtph2ps512_mask((to_halves)x, v_zero_f32(), (u16)-1, 4);
 }
 TO_FN v_u16 to_f16_f32(v_f32 x) {
-  return (v_u16)__builtin_ia32_vcvtps2ph512_mask(x, 0, (to_v16hi){0}, (u16)-1);
+  return (v_u16)__builtin_ia32_vcvtps2ph512_mask(x, 0, (to_halves){0}, (u16)-1);
 }
 #elif TO_AVX2
-typedef short to_v8hi __attribute__((vector_size(16)));
-TO_FN v_f32 to_f32_f16(v_u16 x) { return __builtin_ia32_vcvtph2ps256((to_v8hi)x); }
+TO_FN v_f32 to_f32_f16(v_u16 x) { return __builtin_ia32_vcvtph2ps256((to_halves)x); }
 TO_FN v_u16 to_f16_f32(v_f32 x) { return (v_u16)__builtin_ia32_vcvtps2ph256(x, 0); }
 #elif TO_NEON
 TO_FN v_f32 to_f32_f16(v_u16 x) {

@@ -249,6 +249,7 @@ TO_CLASSES(f64, i64, u64)
 #include "reduce.h"
 #include "fma.h"
 #include "dot.h"
+#include "dot2.h"
 #include "zip.h"
 
 #endif

@@ -354,4 +354,3 @@ MOVES = (
     *(transpose, reshape, expand, cut, pad, concat, reduce, reduce, cumulate, arg_reduce),
     *(softmax, norm, matmul, matmul, conv, conv, pool, gather, gather_elements, attention),
 )
-"""Kinds of operators; those that stand twice come twice as often."""

@@ -80,6 +80,11 @@ def test_where_memory_is_the_limit_slow_bytes_pay(graph: Graph) -> None:
     assert made.format == DYNAMIC
 
 
+def test_weights_alone_are_taken_for_their_bytes(graph: Graph) -> None:
+    (made,) = choices(parse_quantize("w4g32"), layers(product(graph)), at(128))
+    assert made.format == parse_format("w4g32")
+
+
 def at(size: int) -> Predictor:
     return Predictor(SLOW_BYTES, {"S": size})
 
@@ -104,3 +109,11 @@ def test_channels_apart_are_no_dots_of_bytes(graph: Graph) -> None:
 
 def layer_compute(layer: Layer) -> float:
     return Predictor(FAST_BYTES, {}).of(layer, None).compute
+
+
+def test_who_wants_the_bytes_says_always(graph: Graph) -> None:
+    slow, module = Predictor(SLOW_BYTES, {"S": 128}), product(graph)
+    with pytest.raises(CompileError, match="int8-dynamic,always"):
+        choices(parse_quantize("int8-dynamic"), layers(module), slow)
+    (choice,) = choices(parse_quantize("int8-dynamic,always"), layers(module), slow)
+    assert choice.format == choice.asked == parse_format("int8-dynamic,always")

@@ -82,6 +82,8 @@ def test_every_product_is_one_of_bytes(graph: Graph, format: str) -> None:
 
 FEW_BITS = {
     **{"w8": 0.015, "w8g16": 0.015, "w6": 0.04, "w4g16": 0.12, "w4g16a-f32": 0.12, "w4a8g16": 0.12},
+    # Groups as long as a row: one scale for each output.
+    **{"w4g64": 0.2, "w4g32a": 0.14, "w4a8g128": 0.2},
     **{"w4g16,search": 0.12, "w4g16,gptq": 0.12, "w3g8": 0.25, "w2g8a-bf16": 0.6, "w1g8": 0.8},
     "w4a8": 0.2,
 }
@@ -140,7 +142,7 @@ def test_a_file_leaves_layers_as_they_are(graph: Graph, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("format", "code"),
-    [("int8", "E0110"), ("w4g6", "E0404"), ("bf16", "E0404"), ("w4g32,gptq", "E0110")],
+    [("int8", "E0110"), ("w4g6", "E0404"), ("w4g32,gptq", "E0110")],
 )
 def test_what_cannot_be_done_is_refused(graph: Graph, format: str, code: str) -> None:
     with pytest.raises(CompileError, match=code):

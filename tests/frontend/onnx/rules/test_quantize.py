@@ -91,3 +91,20 @@ def test_scales_that_do_not_fit_are_refused(
     inputs = {"x": numbers(2, 5), "s": scale}
     with pytest.raises(CompileError, match=said):
         one_node("QuantizeLinear", inputs, 1, 21, fixed=["s"], attrs=attrs).module()
+
+
+@pytest.mark.parametrize("scale", [0.0, np.nan, np.inf, -0.1])
+def test_a_scale_that_nothing_can_be_rounded_to_is_refused(one_node: Nodes, scale: float) -> None:
+    inputs = {"x": np.ones(3, np.float32), "s": np.float32(scale), "z": np.int8(1)}
+    with pytest.raises(CompileError, match=r"E0310.*\n.*(\n.*)*takes the scale 1") as caught:
+        one_node("QuantizeLinear", inputs, 1, 21, fixed=["s", "z"]).evaluated()
+    assert f"{scale:g} at 0" in str(caught.value)
+
+
+def test_codes_are_worth_something_of_either_sign(one_node: Nodes) -> None:
+    inputs = {"x": np.array([[1, 2], [3, 4]], np.int8), "s": np.array([-0.5, 2], np.float32)}
+    node = one_node("DequantizeLinear", inputs, 1, 21, fixed=["s"], attrs={"axis": 0})
+    np.testing.assert_array_equal(node.evaluated()[0], np.array([[-0.5, -1], [6, 8]], np.float32))
+    inputs["s"] = np.array([1, 0], np.float32)
+    with pytest.raises(CompileError, match=r"1 of 2: 0 at 1"):
+        one_node("DequantizeLinear", inputs, 1, 21, fixed=["s"], attrs={"axis": 0}).evaluated()

@@ -1,11 +1,13 @@
 """Whole kernels lowered for machines of several widths and run by the tile interpreter."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tapeout.ir.dtypes import DType
 from tapeout.ir.evaluator import Evaluator, evaluate
 from tapeout.ir.module import Module
 from tapeout.ir.numeric import is_byte
@@ -30,10 +32,16 @@ MACHINES = {
 }
 
 
+@pytest.fixture
+def pairs() -> frozenset[DType]:
+    """Floats of which a machine sums two products at once; tests that care parametrise it."""
+    return frozenset()
+
+
 @pytest.fixture(params=MACHINES, ids=lambda lanes: f"{lanes} lanes")
-def machine(request: pytest.FixtureRequest) -> Machine:
+def machine(request: pytest.FixtureRequest, pairs: frozenset[DType]) -> Machine:
     """A device of 4, 8 or 16 lanes."""
-    return MACHINES[request.param]
+    return replace(MACHINES[request.param], pairs=pairs)
 
 
 class TileEvaluator(Evaluator):

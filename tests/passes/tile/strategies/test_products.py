@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tapeout.ir.dtypes import f32
+from tapeout.ir.dtypes import DType, bf16, f32
 from tapeout.ir.expr import as_expr
 from tapeout.ir.ops.attention import AttentionOp
-from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.pool import PoolOp
 
 Graph = Callable[..., Any]
@@ -66,6 +67,54 @@ def test_convolutions_of_bytes_are_exact(
     window = {"strides": (1, 2), "pads": (1, 0, 2, 1), "dilations": (dilation, dilation)}
     y = g.op(ConvOp, g["x"], w, bias, **window, groups=groups)
     lowers(g.returning(y), {"B": 2}, tolerance=0)
+
+
+NO_PAIRS: frozenset[DType] = frozenset()
+PAIRS = [pytest.param(NO_PAIRS, id="widened"), pytest.param(frozenset({bf16}), id="pairs")]
+
+
+@pytest.mark.parametrize("pairs", PAIRS)
+@pytest.mark.parametrize("inner", [3, 4, 33])
+@pytest.mark.parametrize("dtype", ["bf16", "f16"])
+def test_products_of_narrow_floats_are_summed_in_f32(
+    graph: Graph, lowers: Lowers, inner: int, dtype: str
+) -> None:
+    g = graph(x=f"{dtype} B, S, {inner}")
+    weight = g.fixed(g.random.standard_normal((21, inner)), dtype)
+    y = g.op(MatmulOp, g["x"], weight, transpose_b=True, to=f32)
+    lowers(g.returning(g.map("gelu", g.map("add", y, g.weight(21)))), *SIZES)
+
+
+@pytest.mark.parametrize("pairs", PAIRS)
+@pytest.mark.parametrize("rows", [1, 13])
+def test_what_is_rounded_again_is_a_second_result(graph: Graph, lowers: Lowers, rows: int) -> None:
+    g = graph(x=f"bf16 {rows}, 10")
+    y = g.op(MatmulOp, g["x"], g.fixed(g.random.standard_normal((10, 40)), "bf16"), to=f32)
+    near = g.convert(y, bf16)
+    titles = lowers(g.returning(y, near, g.matmul(near, g.fixed(np.eye(40), "bf16"))))
+    assert len(titles) == 2
+
+
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_products_of_two_narrow_activations(
+    graph: Graph, lowers: Lowers, transpose_b: bool
+) -> None:
+    b = "f16 B, S, 10" if transpose_b else "f16 B, 10, S"
+    g = graph(a="f16 B, S, 10", b=b)
+    lowers(g.returning(g.op(MatmulOp, g["a"], g["b"], transpose_b=transpose_b, to=f32)), *SIZES)
+
+
+@pytest.mark.parametrize("pairs", PAIRS)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_convolutions_of_narrow_floats_are_summed_in_f32(
+    graph: Graph, lowers: Lowers, groups: int, dilation: int
+) -> None:
+    g = graph(x="bf16 B, 4, 8, 9")
+    w = g.fixed(g.random.standard_normal((12, 4 // groups, 3, 3)), "bf16")
+    window = {"strides": (1, 2), "pads": (1, 0, 2, 1), "dilations": (dilation, dilation)}
+    y = g.op(ConvOp, g["x"], w, g.weight(12), **window, groups=groups, to=f32)
+    lowers(g.returning(g.map("relu", y)), {"B": 2})
 
 
 CONVOLUTIONS: dict[str, dict[str, Any]] = {

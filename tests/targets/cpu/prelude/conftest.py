@@ -34,11 +34,13 @@ COMPILERS = {
 WITH_DOTS = {
     "avx512vnni": f"{AVX512} -mavx512vnni",
     "neondot": "aarch64-linux-gnu-gcc -march=armv8.2-a+dotprod",
+    "avx512bf16": f"{AVX512} -mavx512vnni -mavx512bf16",
+    "neonbf16": "aarch64-linux-gnu-gcc -march=armv8.2-a+dotprod+bf16",
 }
-"""Those with instructions for sums of products of bytes."""
+"""Those with instructions for sums of products of bytes, and of bf16."""
 
 LANES = {"avx512": 16, "avx2": 8, "neon": 4, "generic": 4}
-LANES.update(avx512vnni=16, neondot=4)
+LANES.update(avx512vnni=16, neondot=4, avx512bf16=16, neonbf16=4)
 STORED = {"f16": "<u2", "bf16": "<u2"} | {
     f"f8{name}": "u1" for name in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz")
 }
@@ -107,6 +109,7 @@ def runnable() -> list[str]:
     flags = set(Path("/proc/cpuinfo").read_text().split())
     needs = {"avx512": {"avx512f", "avx512bw", "avx512vl", "avx512dq"}, "avx2": {"avx2", "fma"}}
     needs["avx512vnni"] = needs["avx512"] | {"avx512_vnni"}
+    needs["avx512bf16"] = needs["avx512vnni"] | {"avx512_bf16"}
     return [isa for isa in (*COMPILERS, *WITH_DOTS) if needs.get(isa, set()) <= flags]
 
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from xdsl.rewriter import InsertPoint
 
 from tapeout.frontend import driver
 from tapeout.ir.build import Emit
-from tapeout.ir.dtypes import DType, f16, f32, i8, i32, u8
+from tapeout.ir.dtypes import DType, bf16, f16, f32, i8, i32, u8
 from tapeout.ir.evaluator import evaluate
 from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.attention import AttentionOp
-from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.norm import LayerNormOp, SoftmaxOp
 from tapeout.ir.ops.pointwise import ConvertOp
@@ -31,12 +31,12 @@ from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.sparse import BlockSparseMatmulOp
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.ops.views import ConcatOp
-from tapeout.ir.types import Spec
+from tapeout.ir.types import Spec, spec
 from tapeout.passes.sparsify.encode import encode_blocks
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target
-from tapeout.targets.cpu.device import devices
+from tapeout.targets.cpu.device import Device, devices
 
 Array = np.ndarray[Any, Any]
 HERE = Path(__file__).parent
@@ -48,6 +48,7 @@ INPUTS: dict[str, Sequence[int]] = {"image": (2, 5, 11, 9), "tokens": (2, 21, 24
 
 NAMES = [
     *("pixels", "words", "row_sums", "byte_sums", "byte_rows", "packed_rows"),
+    *("pixels_bf16", "words_bf16", "pixels_f16", "words_f16"),
     *("sparse_bytes", "sparse_words"),
 ]
 EXACT = ("byte_sums", "byte_rows", "packed_rows", "sparse_bytes")
@@ -55,7 +56,7 @@ EXACT = ("byte_sums", "byte_rows", "packed_rows", "sparse_bytes")
 
 
 def mixture() -> Module:
-    """Convolutions, pools, products, attention, norms, reductions, concatenation, and bytes."""
+    """Convolutions, pools, products, attention, norms, reductions, concatenation, narrow types."""
     specs = [(n, Spec(tuple(map(as_expr, shape)), f32)) for n, shape in INPUTS.items()]
     entry = EntryOp("main", specs, NAMES)
     module = Module(ModuleOp([entry]))
@@ -72,9 +73,27 @@ def mixture() -> Module:
 
     image, tokens = entry.body.block.args
     floats = [_pixels(g, weight, image), *_words(g, weight, tokens)]
-    integers = [*_bytes(g, signed_bytes, image, tokens), _packed(g, module, tokens)]
-    g.builder.insert(ReturnOp([*floats, *integers, *_sparse(g, module, tokens)]))
+    floats += [*_bytes(g, signed_bytes, image, tokens), _packed(g, module, tokens)]
+    for dtype in (bf16, f16):
+
+        def narrow(*shape: int, to: DType = dtype) -> SSAValue:
+            values = (random.standard_normal(shape) / 4).astype(to.numpy)
+            return g.builder.insert(module.constant(values)).results[0]
+
+        floats += _narrow(g, narrow, *(g.convert(x, dtype) for x in (image, tokens)))
+    g.builder.insert(ReturnOp([*floats, *_sparse(g, module, tokens)]))
     return module
+
+
+def _narrow(
+    g: Emit, weight: Callable[..., SSAValue], image: SSAValue, tokens: SSAValue
+) -> list[SSAValue]:
+    """Floats of 16 bits, summed in f32; runs and rows end in half a pair."""
+    window = {"strides": (2, 1), "pads": (0, 1, 0, 1), "dilations": (1, 1)}
+    y = g.op(ConvOp, image, weight(35, 5, 3, 3), None, **window, to=f32)
+    hidden = g.map("gelu", g.op(MatmulOp, tokens, weight(24, 37), to=f32))
+    near = g.convert(hidden, spec(tokens).dtype)
+    return [y, g.op(MatmulOp, near, weight(50, 37), transpose_b=True, to=f32)]
 
 
 def _sparse(g: Emit, module: Module, tokens: SSAValue) -> list[SSAValue]:
@@ -195,17 +214,28 @@ def exact() -> list[bool]:
 
 def runnable() -> list[str]:
     """Devices of this machine, and NEON's, which run under an emulator elsewhere."""
-    have, kind = features(), machine()
+    kind = machine()
     own = [d.name for d in devices().values() if d.machine in ("", kind)]
-    return [n for n in own if have >= set(devices()[n].features)] + ["neon", "neondot"] * (
-        kind != "aarch64"
+    arm = [d.name for d in devices().values() if d.machine == "aarch64" != kind]
+    return [n for n in own if features() >= set(stood_in(devices()[n]).features)] + arm
+
+
+def stood_in(device: Device) -> Device:
+    """The device; without AVX512-BF16 where the CPU lacks it, which dot2.h then stands in for."""
+    lacks = "avx512_bf16" in device.features and "avx512_bf16" not in features()
+    if not lacks:
+        return device
+    return replace(
+        device,
+        features=tuple(f for f in device.features if f != "avx512_bf16"),
+        flags=tuple(f for f in device.flags if f != "-mavx512bf16"),
     )
 
 
 @pytest.fixture(scope="session", params=runnable())
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """The model for one device, linked to a C program."""
-    device = target.built_on(machine(), devices()[request.param])
+    device = stood_in(target.built_on(machine(), devices()[request.param]))
     folder = tmp_path_factory.mktemp(request.param)
     module = mixture()
     driver.lower(module)

@@ -18,7 +18,7 @@ static size_t count(const tapeout_port *port, tapeout_tensor *tensor)
 int main(int argc, char **argv)
 {
     const tapeout_info *info = tapeout_describe();
-    tapeout_tensor inputs[8] = {0}, outputs[8] = {0};
+    tapeout_tensor inputs[8] = {0}, outputs[16] = {0};
     tapeout_session *session;
     if (argc != 3 || tapeout_open(argv[1], 0, atoi(argv[2]), &session)) {
         fprintf(stderr, "%s\n", argc == 3 ? tapeout_error(NULL) : "usage");
