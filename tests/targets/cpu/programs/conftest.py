@@ -48,8 +48,7 @@ INPUTS: dict[str, Sequence[int]] = {"image": (2, 5, 11, 9), "tokens": (2, 21, 24
 
 NAMES = [
     *("pixels", "words", "row_sums", "byte_sums", "byte_rows", "packed_rows"),
-    *("pixels_bf16", "words_bf16", "pixels_f16", "words_f16"),
-    *("sparse_bytes", "sparse_words"),
+    *("pixels_bf16", "words_bf16", "pixels_f16", "words_f16", "sparse_bytes", "sparse_words"),
 ]
 EXACT = ("byte_sums", "byte_rows", "packed_rows", "sparse_bytes")
 """Outputs that are integers, or their products with powers of two."""
@@ -81,7 +80,8 @@ def mixture() -> Module:
             return g.builder.insert(module.constant(values)).results[0]
 
         floats += _narrow(g, narrow, *(g.convert(x, dtype) for x in (image, tokens)))
-    g.builder.insert(ReturnOp([*floats, *_sparse(g, module, tokens)]))
+    floats += _sparse(g, module, tokens)
+    g.builder.insert(ReturnOp(floats))
     return module
 
 
