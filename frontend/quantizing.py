@@ -127,7 +127,7 @@ def _within(
     samples: CalibrationSet | None,
     predictor: Predictor,
     note: Note,
-) -> tuple[Recipe[LayerFormat], LayerReport]:
+) -> tuple[Recipe, LayerReport]:
     """The cheapest formats that keep the budget, and the report."""
     assert wish.max_drop is not None, "checked"
     assert wish.evaluate is not None, "checked"
@@ -143,7 +143,7 @@ def _within(
     check_data(metric, budget, plain)
     run(simple, _pruning(wish, samples))
 
-    def drop_of(recipe: Recipe[LayerFormat]) -> float:
+    def drop_of(recipe: Recipe) -> float:
         note(f"measuring formats: {len(search.tried) + 1}")
         lowered = _lowered(simple, QuantizeLayers(recipe, samples, predictor))
         return metric.drop(plain, evaluation.run(lowered))

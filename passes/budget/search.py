@@ -10,7 +10,6 @@ from glob import escape
 from tapeout.ir.errors import CompileError
 from tapeout.passes.budget.assign import assign, total_noise
 from tapeout.passes.budget.options import Layered, Option
-from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.recipe import Recipe, Rule
 
 EVALUATIONS = 10
@@ -55,7 +54,7 @@ class Search:
 
     layers: Sequence[Layered]
     budget: Budget
-    drop_of: Callable[[Recipe[LayerFormat]], float]
+    drop_of: Callable[[Recipe], float]
     tried: dict[tuple[str, ...], Tried] = field(default_factory=dict[tuple[str, ...], Tried])
 
     def run(self) -> Tried:
@@ -111,7 +110,7 @@ class Search:
         return CompileError("E0707", "no assignment of formats keeps the budget", facts, fix)
 
 
-def recipe_of(layers: Sequence[Layered], options: Sequence[Option]) -> Recipe[LayerFormat]:
+def recipe_of(layers: Sequence[Layered], options: Sequence[Option]) -> Recipe:
     """The assignment as a recipe: a rule for each layer."""
     rules = (
         Rule(escape(each.layer.name), option.format)

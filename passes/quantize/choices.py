@@ -27,7 +27,7 @@ class Choice:
 
 
 def choices(
-    recipe: Recipe[LayerFormat], found: Iterable[Layer], predictor: Predictor | None = None
+    recipe: Recipe, found: Iterable[Layer], predictor: Predictor | None = None
 ) -> list[Choice]:
     """What each layer gets; with a predictor, f32 where a format that is for speed would be slower.
 

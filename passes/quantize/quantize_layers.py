@@ -53,7 +53,7 @@ class QuantizeLayers(Pass):
     """
 
     name = "quantize-layers"
-    format: str | Recipe[LayerFormat] = "int8-dynamic"
+    format: str | Recipe = "int8-dynamic"
     samples: Samples | None = None
     predictor: Predictor | None = None
     tell: Callable[[Sequence[Choice]], None] | None = None

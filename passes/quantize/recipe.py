@@ -41,8 +41,8 @@ class Rule(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Recipe(Generic[T]):
-    """A format for every layer: of the first rule that matches, or the default."""
+class ByLayer(Generic[T]):
+    """What every layer takes: of the first rule that matches, or the default."""
 
     default: T | None
     rules: tuple[Rule[T], ...] = ()
@@ -71,19 +71,25 @@ class Recipe(Generic[T]):
         )
 
 
-def parse_quantize(text: str) -> Recipe[LayerFormat]:
+class Recipe(ByLayer[LayerFormat]):
+    """A format for every layer."""
+
+
+def parse_quantize(text: str) -> Recipe:
     """The recipe of ``--quantize TEXT``; errors as :func:`parse_recipe`."""
-    return parse_recipe(text, "--quantize", parse_format)
+    return Recipe(*parse_recipe(text, "--quantize", parse_format))
 
 
-def parse_recipe(text: str, option: str, parse: Parse[T]) -> Recipe[T]:
-    """The recipe of an option: a format for all layers, or a ``.toml`` file's.
+def parse_recipe(
+    text: str, option: str, parse: Parse[T]
+) -> tuple[T | None, tuple[Rule[T], ...], str]:
+    """What an option says, as :class:`ByLayer` takes it: one for all layers, or a ``.toml`` file's.
 
     Errors: E0111 for what is no format, all in a file at once; E0112 for a file that cannot be
     read.
     """
     if not text.strip().endswith(".toml"):
-        return Recipe(parse(text, [("where", option)]), source=option)
+        return parse(text, [("where", option)]), (), option
     file = Path(text.strip())
     table = _read(file)
     layers = table.get("layers", {})
@@ -97,7 +103,7 @@ def parse_recipe(text: str, option: str, parse: Parse[T]) -> Recipe[T]:
     )
     if errors:
         raise together(errors, f"{file} has formats that do not exist")
-    return Recipe(default, rules, str(file))
+    return default, rules, str(file)
 
 
 def _format(

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
 from tapeout.ir.errors import CompileError
-from tapeout.passes.quantize.recipe import Recipe, parse_recipe
+from tapeout.passes.quantize.recipe import ByLayer, parse_recipe
 
 Criterion: TypeAlias = Literal["magnitude", "saliency"]
 
@@ -107,12 +107,12 @@ def parse_sparsity(text: str, where: Sequence[tuple[str, object]]) -> Sparsity |
     raise _unknown(name, facts)
 
 
-def parse_sparsify(text: str) -> Recipe[Sparsity]:
-    """The recipe of ``--sparsify TEXT``: a sparsity for all layers, or a ``.toml`` file's.
+def parse_sparsify(text: str) -> ByLayer[Sparsity]:
+    """What ``--sparsify TEXT`` says: a sparsity for all layers, or a ``.toml`` file's.
 
     Errors: E0111 for what is no sparsity, E0112 for a file that cannot be read.
     """
-    return parse_recipe(text, "--sparsify", parse_sparsity)
+    return ByLayer(*parse_recipe(text, "--sparsify", parse_sparsity))
 
 
 def _criterion(options: Sequence[str], facts: Sequence[tuple[str, object]]) -> Criterion:

@@ -22,6 +22,7 @@ from xdsl.ir import BlockArgument, SSAValue
 
 from tapeout.ir.dtypes import i64
 from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, minimum
+from tapeout.ir.numeric import is_byte
 from tapeout.ir.ops.sparse import BlockSparseMatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
@@ -29,7 +30,7 @@ from tapeout.ir.tile.ops import Bounds, index_operand, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
 from tapeout.passes.tile.collapse import rebuilt
-from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec, depth
+from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec
 from tapeout.passes.tile.places import NotPullable, clamped
 from tapeout.passes.tile.pull import Pull
 
@@ -38,6 +39,8 @@ Array = np.ndarray[Any, Any]
 ROWS = 4
 """Outputs of a block: with four vectors of rows, 16 accumulators."""
 VECTORS = 4
+QUAD = 4
+"""Blocks of bytes that one dot takes."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ class _Sparse:
         self.packed = all(
             isinstance(v, BlockArgument) and v.index in constants for v in operands[1:]
         )
-        dots = depth(self.root.a, self.root.values, machine)
-        self.depth = dots if self.packed and self.root.group.data % dots == 0 else 1
+        dots = QUAD if all(is_byte(spec(v).dtype) for v in (self.root.a, self.root.values)) else 1
+        self.depth: int = dots if self.packed and self.root.group.data % dots == 0 else 1
         self.dtype = accumulator(spec(self.root.y).dtype)
 
     def build(self) -> Lowered:

@@ -9,6 +9,7 @@ compiler refused a format that has a limit.
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +92,7 @@ def compiled(
         target="cpu",
         dims=dict(model.dims),
         quantize=quantize,
-        calibrate=None if format.quantize is None else model.calibration,
+        calibrate=model.calibration if format.quantize or format.sparsify else None,
         max_drop=format.max_drop,
         evaluate=evaluate,
         sparsify=format.sparsify,
@@ -113,7 +114,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+    """Split at commas; one in front of an option belongs to its format."""
+    return tuple(filter(None, re.split(r",(?!saliency|magnitude)", text)))
 
 
 if __name__ == "__main__":

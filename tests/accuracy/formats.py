@@ -37,7 +37,7 @@ class Format:
 
 FORMATS = (
     *("fp32", "int8", "int8-dynamic", "w8", "w4g32", "w4g128", "w3g64", "w2g32", "w4a8g128"),
-    *("bf16", "fp16", "sparsify=2:4", "sparsify=4x1"),
+    *("bf16", "fp16", "sparsify=2:4", "sparsify=4x1@0.5"),
 )
 """What is compiled when nothing is asked for."""
 

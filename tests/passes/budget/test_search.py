@@ -10,12 +10,12 @@ import pytest
 from tapeout.ir.errors import CompileError
 from tapeout.passes.budget.options import Layered, Option
 from tapeout.passes.budget.search import EVALUATIONS, Budget, Search
-from tapeout.passes.quantize.formats import LayerFormat, parse_format
+from tapeout.passes.quantize.formats import parse_format
 from tapeout.passes.quantize.layers import Layer
 from tapeout.passes.quantize.pays import Prediction
 from tapeout.passes.quantize.recipe import Recipe
 
-Formats = Recipe[LayerFormat]
+Formats = Recipe
 
 NAMES = {"int8": 1e-4, "w4g32": 1e-2, "w2g32": 0.3}
 
