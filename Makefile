@@ -22,7 +22,7 @@ help:
 	@echo "make test        lint, and the whole test suite"
 	@echo "make lint        ruff and pyright"
 	@echo "make bench       measure against ONNX Runtime and OpenVINO (ARGS='--models minilm')"
-	@echo "make bench-quant measure int8 and bf16 against theirs (ARGS='--models resnet50')"
+	@echo "make bench-quant measure formats of fewer bits, and sparse products (ARGS='--models resnet50')"
 	@echo "make accuracy    what every format costs on real data (ARGS='--formats int8 --models digits')"
 	@echo "make onnx-suite  ONNX's own cases, compiled (ARGS='--only softmax')"
 	@echo "make wheel       build a wheel and check what is in it"
@@ -49,6 +49,7 @@ bench: $(BENCH_SETUP)
 bench-quant: $(BENCH_SETUP)
 	@$(BIN)/python tests/bench/quant.py $(ARGS)
 	@[ -n '$(ARGS)' ] || $(BIN)/python tests/bench/gemv.py
+	@[ -n '$(ARGS)' ] || $(BIN)/python tests/bench/sparse.py
 
 accuracy: $(SETUP)
 	@$(BIN)/python tests/accuracy/accuracy.py $(ARGS)
