@@ -71,8 +71,8 @@ def test_int8_is_measured_beside_f32_and_against_the_faster_form_of_the_peers(
 def test_a_format_that_is_refused_is_told_and_nothing_failed(tmp_path: Path) -> None:
     (tmp_path / "refusing.py").write_text(
         "import sys, quant\n"
-        "quant.FORMATS = {'mlp': ('w4g32',)}\n"
-        "quant.PEERS = {'w4g32': lambda model, engines: {}}\n"
+        "quant.FORMATS = {'mlp': ('w4g33',)}\n"
+        "quant.PEERS = {'w4g33': lambda model, engines: {}}\n"
         "sys.exit(quant.main(sys.argv[1:]))\n"
     )
     file = tmp_path / "results.json"
@@ -86,7 +86,7 @@ def test_a_format_that_is_refused_is_told_and_nothing_failed(tmp_path: Path) -> 
     assert result.returncode == 0, result.stderr
     (row,) = json.loads(file.read_text())["quant"]
     assert set(row["timings"]) == {"tapeout f32"}
-    assert row["refusals"]["tapeout w4g32"] in result.stdout
+    assert row["refusals"]["tapeout w4g33"] in result.stdout
 
 
 def test_calls_are_measured_plain_and_bound(tmp_path: Path) -> None:
