@@ -119,6 +119,10 @@ class TileBuilder:
         """Store a tile."""
         self._block.add_op(ops.StoreOp(value, buffer, [as_expr(i) for i in index], bounds, indices))
 
+    def prefetch(self, buffer: SSAValue, index: Sequence[ExprLike], ahead: int) -> None:
+        """Hint at bytes that are read soon."""
+        self._block.add_op(ops.PrefetchOp(buffer, [as_expr(i) for i in index], ahead))
+
     def multiply_add(self, x: SSAValue, y: SSAValue, total: SSAValue) -> SSAValue:
         """``x * y + total``: rounded once for floats, where the target can."""
         if ops.tile_of(total).dtype.is_float:

@@ -77,6 +77,8 @@ class _State:
                 self.loop(op)
             case ops.AllocOp():
                 self.alloc(op.buffer)
+            case ops.PrefetchOp():
+                pass
             case ops.LoadOp():
                 self.tiles[op.y] = self.load(op)
             case ops.StoreOp():

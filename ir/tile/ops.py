@@ -242,6 +242,22 @@ class StoreOp(IRDLOperation):
 
 
 @irdl_op_definition
+class PrefetchOp(IRDLOperation):
+    """A hint: what lies ``ahead`` bytes behind ``buffer[index]`` is read soon, if it is there."""
+
+    name = "tile.prefetch"
+    buffer = operand_def(BufferType)
+    index = prop_def(ExprsAttr)
+    ahead = prop_def(IntAttr)
+
+    def __init__(self, buffer: SSAValue, index: Sequence[Expr], ahead: int) -> None:
+        super().__init__(
+            operands=[buffer],
+            properties={"index": ExprsAttr(tuple(index)), "ahead": IntAttr(ahead)},
+        )
+
+
+@irdl_op_definition
 class FullOp(IRDLOperation):
     """A tile of one value."""
 

@@ -40,6 +40,8 @@ STEP = 4
 """Neighbours along k that one dot takes."""
 MOST_PANELS = 4
 """Panels that one task may take at once: columns are filled up to as many."""
+AHEAD_BYTES = 512
+"""How far before its use a vector of codes is asked for: hardware does not look past a page."""
 UNROLLED = 8
 """Steps that stand in the body of one loop."""
 
@@ -297,6 +299,9 @@ class _Grouped:
             [self.b.load(codes, [p, g, block, v, *inner], (STEP, PANEL)) for v in sizes]
             for p in places
         ]
+        for p in places:
+            for v in sizes:
+                self.b.prefetch(codes, [p, g, block, v, ZERO, ZERO], AHEAD_BYTES)
         found = list(totals)
         size = tile_of(found[0]).shape[0]
         for step in range(steps):

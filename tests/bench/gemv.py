@@ -3,13 +3,14 @@
     python tests/bench/gemv.py [--formats w8,w4g32] [--threads 1,2] [--rounds 30] [--json FILE]
 
 A model is one product ``[1, 4096] x [4096, 4096]``, compiled in each format and called from Python:
-rounding the activations is part of it. It is loaded as often as makes 160 MB of weights, and one
-copy is called after the other: weights come from memory, as they do in a model of many layers.
+rounding the activations is part of it. As many copies of its file are loaded as make 160 MB of
+weights, and one is called after the other: weights come from memory, as in a model of many layers.
 Formats take turns. Nothing can be faster than reading the weights once.
 """
 
 import argparse
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -82,7 +83,9 @@ def measure(artifacts: dict[str, Path], threads: int, rounds: int) -> list[Row]:
     copies: dict[str, list[Program]] = {}
     for name, path in artifacts.items():
         count = -(-RESIDENT_BYTES // weight_bytes(path))
-        copies[name] = [tapeout.load(path, threads=threads) for _ in range(count)]
+        # Weights are mapped: programs of one file would share them.
+        files = [path.with_stem(f"{path.stem}-{i}") for i in range(count)]
+        copies[name] = [tapeout.load(shutil.copy(path, file), threads=threads) for file in files]
     results = {name: programs[0].run({"x": x})["y"] for name, programs in copies.items()}
     seconds: dict[str, list[float]] = {name: [] for name in copies}
     for _ in range(rounds):

@@ -43,6 +43,8 @@ class Body:
                 pass
             case ops.LoadOp():
                 self.memory.load(op)
+            case ops.PrefetchOp():
+                self.memory.prefetch(op)
             case ops.StoreOp():
                 self.memory.store(op)
             case ops.FullOp():

@@ -40,6 +40,12 @@ class Memory:
         rows = [[self._vector(op, r, q) for r, q in row] for row in self.regs.places(op.y)]
         self.regs.define(op.y, rows, self.pointers[op.buffer])
 
+    def prefetch(self, op: ops.PrefetchOp) -> None:
+        """One cache line."""
+        spec = buffer_of(op.buffer)
+        at = c_expr(spec.flat(op.index.data) + op.ahead.data // spec.dtype.bytes, self.names)
+        self.regs.out.line(f"__builtin_prefetch({self.pointers[op.buffer]} + {at});")
+
     def _load_quads(self, op: ops.LoadOp) -> None:
         """The right side of a deep dot: in the 32 bits of each lane the rows of one column."""
         depth, columns = self.regs.shape(op.y)
