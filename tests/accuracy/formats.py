@@ -1,9 +1,11 @@
 """Formats to compile to, and how much accuracy each may cost on each model."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 SPARSIFY = "sparsify="
+BUDGET = re.compile("(.*)@([a-z]+=.*)")
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,9 @@ class Format:
         ``CANDIDATE+CANDIDATE@METRIC=VALUE`` is a budget. Whether there is such a format is for the
         compiler to say.
         """
-        candidates, _, budget = name.partition("@")
+        budget = BUDGET.fullmatch(name)
         if budget:
-            return Format(name, quantize=candidates, max_drop=budget)
+            return Format(name, quantize=budget[1], max_drop=budget[2])
         quantize, _, sparsify = name.partition("+")
         if name.startswith(SPARSIFY):
             quantize, sparsify = "", name

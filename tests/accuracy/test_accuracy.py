@@ -28,6 +28,7 @@ def _accuracy(*arguments: str) -> "subprocess.CompletedProcess[str]":
         ("layers.toml", "layers.toml", None),
         ("sparsify=2:4", None, "2:4"),
         ("int8+sparsify=4x1", "int8", "4x1"),
+        ("int8+sparsify=4x1@0.5", "int8", "4x1@0.5"),
         ("w8+w4g32@cosine=0.01", "w8+w4g32", None),
     ],
 )
