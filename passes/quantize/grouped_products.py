@@ -65,6 +65,9 @@ class RoundedActivations(Pattern[MatmulOp]):
         right = made_by(op.b, DequantizeOp)
         if right is None or not right.block.data or isinstance(op.a.owner, DequantizeOp):
             return None
+        k = int(spec(op.b).dims[1 if op.transpose_b.data else 0])
+        if right.block.data % QUAD and right.block.data < k:
+            return None  # no kernel would gain by it
         if spec(op.a).dtype is not f32 or _weights(op, edit) is None:
             return None
         group = min(right.block.data, LONGEST)

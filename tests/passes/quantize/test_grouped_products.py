@@ -100,6 +100,14 @@ def test_floats_that_meet_groups_are_rounded_to_bytes(graph: Graph, k: int) -> N
     assert (np.abs(have - want) <= most).all()
 
 
+def test_floats_that_meet_groups_without_a_kernel_stay_as_they_are(
+    graph: Graph, check: Check
+) -> None:
+    g = graph(x="f32 B, S, 18")
+    module = g.returning(g.matmul(g["x"], weights(g, 5, 18, 6, -8, 7, False, False)))
+    assert check(module, [GroupedProducts()], *SIZES, rtol=0, atol=0)["round_rows"] == 0
+
+
 def test_a_group_of_zeros_has_a_scale(graph: Graph) -> None:
     g = graph(x="f32 2, 64")
     module = g.returning(g.matmul(g["x"], weights(g, 4, 64, 32, -8, 7, False, False)))
