@@ -1,0 +1,1 @@
+"""The torch.export importer: an ``ExportedProgram`` becomes an ``nn`` module."""

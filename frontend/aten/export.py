@@ -1,0 +1,75 @@
+"""From a torch module or a ``.pt2`` file to an exported program in the operators that rules know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from tapeout.ir.errors import CompileError
+
+WHOLE = (
+    *("linear", "matmul", "einsum", "conv1d", "conv2d", "conv3d", "convolution"),
+    *("scaled_dot_product_attention", "layer_norm", "native_layer_norm", "rms_norm"),
+    *("group_norm", "native_group_norm", "batch_norm", "_native_batch_norm_legit_no_training"),
+    *("instance_norm", "softmax", "_softmax", "log_softmax", "_log_softmax", "embedding"),
+    *("gelu", "silu", "mish", "softplus", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu"),
+    *("elu", "celu", "selu", "glu", "prelu", "upsample_nearest1d", "upsample_nearest2d"),
+    *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "avg_pool2d"),
+    *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "max_pool1d", "max_pool2d", "pixel_shuffle"),
+    *("pixel_unshuffle", "lstm", "gru", "grid_sampler_2d"),
+)
+"""Operators that stay as they are: taken apart they would have to be found again."""
+
+
+def exported(
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
+) -> ExportedProgram:
+    """Export a module with example inputs; E0311 with torch's own words where that fails."""
+    try:
+        with torch.no_grad():
+            return torch.export.export(
+                module.eval(), tuple(args), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
+            )
+    except Exception as error:
+        raise CompileError(
+            "E0311",
+            "torch.export does not take the module",
+            [("torch", str(error).strip().split("\n\n")[0][:2000])],
+            "mend what torch names; torch.export.export(...) alone says more",
+        ) from error
+
+
+def loaded(path: str | os.PathLike[str]) -> ExportedProgram:
+    """Read a ``.pt2`` file; E0301 for one that cannot be read.
+
+    torch reads such a file with ``weights_only`` and rebuilds its graph by calling operators by
+    name: take only files whose maker is trusted.
+    """
+    if not os.path.isfile(path):
+        raise CompileError("E0301", "the model file does not exist", [("file", os.fspath(path))])
+    try:
+        return torch.export.load(os.fspath(path))
+    except Exception as error:
+        raise CompileError(
+            "E0301",
+            "the file is no program of torch.export, or of another version of torch",
+            [("file", os.fspath(path)), ("torch", str(error).strip()[:500])],
+            f"save it with torch.export.save of torch {torch.__version__}",
+        ) from error
+
+
+def decomposed(program: ExportedProgram) -> ExportedProgram:
+    """The program in core ATen, without in-place operators, those of :data:`WHOLE` kept."""
+    table = torch.export.default_decompositions()
+    for target in list(table):
+        name = target._schema.name.partition("::")[2] if hasattr(target, "_schema") else ""
+        if name in WHOLE:
+            table.pop(target)
+    return program.run_decompositions(table)

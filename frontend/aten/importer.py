@@ -1,0 +1,185 @@
+"""``import_program``: an exported program becomes an ``nn`` module with the one entry ``main``."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec, OutputKind
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import SSAValue
+
+from tapeout.frontend.aten.builder import Builder
+from tapeout.frontend.aten.call import Call, operator_name, place
+from tapeout.frontend.aten.element_types import array_of, element_type
+from tapeout.frontend.aten.interface import output_names
+from tapeout.frontend.aten.refusals import is_size, unsupported_operators
+from tapeout.frontend.aten.registry import Rule, find_rule, signature
+from tapeout.frontend.aten.sizes import Range, Sizes
+from tapeout.ir.errors import CompileError, together
+from tapeout.ir.module import Module
+from tapeout.ir.ops.structure import EntryOp, ReturnOp
+from tapeout.ir.types import Spec
+
+_MEANS_NOTHING = {"layout", "device", "pin_memory", "memory_format", "non_blocking", "generator"}
+"""Arguments that say where or how torch keeps a tensor, not what is in it."""
+
+
+def import_program(
+    program: ExportedProgram,
+    dims: Mapping[str, Range] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Module:
+    """Build the module of a program that :func:`tapeout.frontend.aten.export.decomposed` returns.
+
+    ``dims`` narrows its dynamic dimensions, ``names`` are the user's names for torch's symbols.
+    Raises every refusal as one: E0401 for operators without support, E0402 for uses of one,
+    E0103 for ``dims``.
+    """
+    lacking = unsupported_operators([program.graph])
+    if lacking:
+        raise together(lacking, "operators have no support")
+    sizes = Sizes(program.range_constraints, names, dims)
+    importer = Importer(program, sizes)
+    return importer.run()
+
+
+class Importer:
+    """Runs the rules over a graph; ``values`` holds what each of its nodes became."""
+
+    def __init__(self, program: ExportedProgram, sizes: Sizes) -> None:
+        self.program, self.sizes = program, sizes
+        self.values: dict[fx.Node, Any] = {}
+        self.refusals: list[CompileError] = []
+        self.weights: dict[tuple[Any, ...], SSAValue] = {}
+        self.lost = set[fx.Node]()
+
+    def run(self) -> Module:
+        """The whole program."""
+        graph, signature = self.program.graph, self.program.graph_signature
+        nodes = [n for n in graph.nodes if n.op == "placeholder"]
+        inputs = list(zip(nodes, signature.input_specs, strict=True))
+        given = [(n, s) for n, s in inputs if _is_tensor_input(n, s)]
+        entry = EntryOp("main", [(s.arg.name, self.spec(n)) for n, s in given])
+        module = Module(ModuleOp([entry]))
+        self.builder = Builder(module, entry.body.block, self.sizes)
+        for (node, _), argument in zip(given, entry.body.block.args, strict=True):
+            self.values[node] = argument
+        for node, spec in inputs:
+            if node not in self.values:
+                self.values[node] = self.fixed(node, spec)
+        for node in graph.nodes:
+            self.node(node)
+        if self.refusals:
+            raise together(self.refusals, "uses of operators have no support")
+        self.finish(entry, graph.output_node())
+        return module
+
+    def spec(self, node: fx.Node) -> Spec:
+        """Shape and element type of a tensor input."""
+        value = node.meta["val"]
+        return Spec(self.sizes.dims(value.shape), element_type(value.dtype))
+
+    def fixed(self, node: fx.Node, spec: InputSpec) -> Any:
+        """A parameter, buffer or constant of the model; a plain value that was exported with it."""
+        if isinstance(spec.arg, ConstantArgument):
+            return spec.arg.value
+        if spec.kind is InputKind.USER_INPUT:
+            return self.sizes.of(node.meta["val"])
+        target = str(spec.target)
+        tensor = self.program.state_dict.get(target, self.program.constants.get(target))
+        if not isinstance(tensor, torch.Tensor):
+            raise CompileError(
+                "E0402", "an input of the graph is no tensor", [("input", node.name)], "export again"
+            )
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if key not in self.weights or not tensor.numel():
+            self.weights[key] = self.builder.literal(array_of(tensor), target)
+        return self.weights[key]
+
+    def node(self, node: fx.Node) -> None:
+        """Import one node; of nodes that read a refused one nothing is said."""
+        if node.op != "call_function" or node in self.values:
+            return
+        if not self.lost.isdisjoint(node.all_input_nodes):
+            self.lost.add(node)
+            return
+        try:
+            self.builder.place = place(node)
+            self.values[node] = self.made(node)
+        except CompileError as error:
+            if not any(label == "where" for label, _ in error.facts):
+                error.facts = (*error.facts, ("where", place(node)))
+            self.refusals.append(error)
+            self.lost.add(node)
+
+    def made(self, node: fx.Node) -> Any:
+        """What a node becomes: an expression for a size, else what its rule returns."""
+        if is_size(node):
+            value = node.meta["val"]
+            known = isinstance(value, bool | torch.SymBool)
+            return value if known else self.sizes.of(value)
+        if node.target is operator.getitem:
+            values, at = self.given(node.args)
+            return values[at]
+        rule = find_rule(operator_name(node))
+        assert rule is not None, "operators without a rule were refused"
+        call = Call(node, self.sizes)
+        positional, named = self.arguments(call, rule)
+        return rule(self.builder, call, *positional, **named)
+
+    def arguments(self, call: Call, rule: Rule) -> tuple[list[Any], dict[str, Any]]:
+        """A node's arguments as its rule takes them: by position, and by name."""
+        node, takes = call.node, signature(rule)
+        if not isinstance(node.target, torch._ops.OpOverload):
+            return [self.given(a) for a in node.args], {}
+        positional, named = list[Any](), dict[str, Any]()
+        for i, argument in enumerate(node.target._schema.arguments):
+            name, default = argument.name, argument.default_value
+            value = node.args[i] if i < len(node.args) else node.kwargs.get(name, default)
+            if not argument.kwarg_only and (takes.most is None or len(positional) < takes.most):
+                positional.append(self.given(value))
+            elif name in takes.names:
+                named[name] = self.given(value)
+            else:
+                self.check_default(call, name, value, default)
+        return positional, named
+
+    def check_default(self, call: Call, name: str, value: Any, default: Any) -> None:
+        """E0402 when an argument that a rule does not know has another value than its default."""
+        if name not in _MEANS_NOTHING and value is not None and value != default:
+            call.refuse(f"argument {name!r} has no support", ("given", value), ("known", default))
+
+    def given(self, value: Any) -> Any:
+        """An argument with its nodes replaced by what they became."""
+        if isinstance(value, fx.Node):
+            return self.values[value]
+        if isinstance(value, list | tuple):
+            return [self.given(v) for v in value]
+        return self.sizes.of(value) if isinstance(value, torch.SymInt) else value
+
+    def finish(self, entry: EntryOp, last: fx.Node) -> None:
+        """Return the outputs by their names in the model's own result."""
+        results: Sequence[Any] = self.given(last.args[0])
+        specs = self.program.graph_signature.output_specs
+        changed = [s for s in specs if s.kind is not OutputKind.USER_OUTPUT]
+        if changed:
+            raise CompileError(
+                "E0402",
+                "the program changes tensors in place, which has no support yet",
+                [("changes", ", ".join(str(s.target or s.arg) for s in changed[:8]))],
+                "export the model without a cache: use_cache=False",
+            )
+        names = output_names(self.program, len(results))
+        kept = [(n, v) for n, v in zip(names, results, strict=True) if isinstance(v, SSAValue)]
+        self.builder.builder.insert(ReturnOp([v for _, v in kept]))
+        entry.properties["outputs"] = type(entry.outputs)(tuple(n for n, _ in kept))
+
+
+def _is_tensor_input(node: fx.Node, spec: InputSpec) -> bool:
+    value = node.meta.get("val")
+    return spec.kind is InputKind.USER_INPUT and isinstance(value, torch.Tensor)

@@ -1,0 +1,1 @@
+"""Import rules, one function per ATen operator; see ``registry`` for their contract."""

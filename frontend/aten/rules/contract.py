@@ -1,0 +1,152 @@
+"""Products of matrices, convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from xdsl.ir import SSAValue
+
+from tapeout.frontend.aten.builder import Builder
+from tapeout.frontend.aten.call import Call
+from tapeout.frontend.aten.registry import rule
+from tapeout.ir.expr import as_expr
+from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.ops.conv_transpose import ConvTransposeOp
+from tapeout.ir.types import spec
+
+
+@rule("aten.linear")
+def linear(
+    b: Builder, call: Call, x: SSAValue, w: SSAValue, bias: SSAValue | None = None
+) -> SSAValue:
+    """``x @ w^T + bias``."""
+    rows = b.reshape(x, (1, *spec(x).dims)) if spec(x).rank == 1 else x
+    y = b.matmul(rows, w, transpose_b=True)
+    y = y if bias is None else b.map("add", y, bias)
+    return b.reshape(y, call.output.dims)
+
+
+@rule("aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.dot")
+def matmul(b: Builder, call: Call, x: SSAValue, y: SSAValue) -> SSAValue:
+    """The product over the last axis of ``x``; vectors are rows and columns."""
+    _need_float(call, x)
+    left = b.reshape(x, (1, *spec(x).dims)) if spec(x).rank == 1 else x
+    right = b.reshape(y, (*spec(y).dims, 1)) if spec(y).rank == 1 else y
+    return b.reshape(b.matmul(left, right), call.output.dims)
+
+
+@rule("aten.addmm", "aten.baddbmm", "aten.addmv")
+def add_product(
+    b: Builder,
+    call: Call,
+    c: SSAValue,
+    x: SSAValue,
+    y: SSAValue,
+    *,
+    beta: float = 1,
+    alpha: float = 1,
+) -> SSAValue:
+    """``beta * c + alpha * (x @ y)``."""
+    product = matmul(b, call, x, y)
+    if alpha != 1:
+        product = b.map("mul", product, b.like(alpha, product))
+    if beta == 0:
+        return product
+    return b.map("add", product, c if beta == 1 else b.map("mul", c, b.like(beta, c)))
+
+
+def _need_float(call: Call, x: SSAValue) -> None:
+    if not spec(x).dtype.is_float:
+        call.refuse(
+            "products of integers have no support",
+            ("element type", spec(x).dtype),
+            fix="multiply as floats",
+        )
+
+
+@rule("aten.conv1d", "aten.conv2d", "aten.conv3d")
+def conv(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None = None,
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] | str = (0,),
+    dilation: Sequence[int] = (1,),
+    groups: int = 1,
+) -> SSAValue:
+    """Cross-correlation; ``padding`` may be ``same`` or ``valid``."""
+    n = spec(w).rank - 2
+    dilation, low, high = _each(dilation, n), _each(0, n), _each(0, n)
+    if isinstance(padding, str):
+        if padding == "same":
+            reach = [d * (_fixed(call, k) - 1) for d, k in zip(dilation, _kernel(w), strict=True)]
+            low, high = tuple(r // 2 for r in reach), tuple(r - r // 2 for r in reach)
+    else:
+        low = high = _each(padding, n)
+    batched = spec(x).rank == n + 2
+    y = b.op(
+        ConvOp,
+        x if batched else b.reshape(x, (1, *spec(x).dims)),
+        w,
+        bias,
+        strides=_each(stride, n),
+        pads=(*low, *high),
+        dilations=dilation,
+        groups=groups,
+    )
+    return b.reshape(y, call.output.dims)
+
+
+@rule("aten.convolution")
+def convolution(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    w: SSAValue,
+    bias: SSAValue | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> SSAValue:
+    """A convolution, or its gradient where ``transposed``."""
+    if not transposed:
+        return conv(b, call, x, w, bias, stride, padding, dilation, groups)
+    n = spec(w).rank - 2
+    pads = _each(padding, n)
+    batched = spec(x).rank == n + 2
+    y = b.op(
+        ConvTransposeOp,
+        x if batched else b.reshape(x, (1, *spec(x).dims)),
+        w,
+        bias,
+        strides=_each(stride, n),
+        pads=(*pads, *pads),
+        dilations=_each(dilation, n),
+        output_padding=_each(output_padding, n),
+        groups=groups,
+    )
+    return b.reshape(y, call.output.dims)
+
+
+def _kernel(w: SSAValue) -> Sequence[Any]:
+    return spec(w).dims[2:]
+
+
+def _fixed(call: Call, size: Any) -> int:
+    value = as_expr(size).constant
+    if value is None:
+        call.refuse("the size of a kernel must be a number", ("size", size))
+    return value
+
+
+def _each(value: int | Sequence[int], n: int) -> tuple[int, ...]:
+    """One number for all axes, or one for each."""
+    given = [value] if isinstance(value, int) else list(value)
+    return tuple(int(v) for v in (given * n if len(given) == 1 else given))
+

@@ -1,0 +1,288 @@
+"""Operators that only move elements: shapes, slices, joins, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from xdsl.ir import SSAValue
+
+from tapeout.frontend.aten.builder import Argument, Builder, axis_of
+from tapeout.frontend.aten.call import Call
+from tapeout.frontend.aten.registry import rule
+from tapeout.ir.expr import Expr, ExprLike, as_expr, maximum, minimum
+from tapeout.ir.ops.views import ConcatOp, PadOp, SliceOp
+from tapeout.ir.types import spec
+
+
+
+@rule(
+    *("aten.view", "aten.reshape", "aten._unsafe_view", "aten.unsqueeze", "aten.squeeze"),
+    *("aten.flatten", "aten.unflatten", "aten._reshape_copy"),
+)
+def reshape(b: Builder, call: Call, x: SSAValue, *_: object) -> SSAValue:
+    """The same elements in order; torch says the shape."""
+    return b.reshape(x, call.output.dims)
+
+
+@rule("aten.view.dtype")
+def bitcast(b: Builder, call: Call, x: SSAValue, dtype: object) -> SSAValue:
+    """Not the same elements, but the same bits."""
+    call.refuse("bits seen as another type have no support", fix="use .to(dtype)")
+
+
+@rule("aten.permute")
+def permute(b: Builder, call: Call, x: SSAValue, dims: Sequence[int]) -> SSAValue:
+    """Axes in another order."""
+    return _permuted(b, x, [axis_of(x, d) for d in dims])
+
+
+@rule("aten.transpose")
+def transpose(b: Builder, call: Call, x: SSAValue, first: int, second: int) -> SSAValue:
+    """Two axes changed for each other."""
+    perm = list(range(spec(x).rank))
+    if perm:
+        first, second = axis_of(x, first), axis_of(x, second)
+        perm[first], perm[second] = perm[second], perm[first]
+    return _permuted(b, x, perm)
+
+
+@rule("aten.t", "aten.numpy_T")
+def reverse_axes(b: Builder, call: Call, x: SSAValue) -> SSAValue:
+    """All axes in reverse."""
+    return _permuted(b, x, list(reversed(range(spec(x).rank))))
+
+
+def _permuted(b: Builder, x: SSAValue, perm: Sequence[int]) -> SSAValue:
+    return x if list(perm) == list(range(len(perm))) else b.transpose(x, perm)
+
+
+@rule("aten.expand", "aten.broadcast_to")
+def expand(b: Builder, call: Call, x: SSAValue, *_: object) -> SSAValue:
+    """Axes of size 1 repeated; torch says the shape."""
+    return x if spec(x).dims == call.output.dims else b.expand(x, call.output.dims)
+
+
+@rule("aten.repeat")
+def repeat(b: Builder, call: Call, x: SSAValue, repeats: Sequence[ExprLike]) -> SSAValue:
+    """Each axis over and over."""
+    dims = [as_expr(1)] * (len(repeats) - spec(x).rank) + list(spec(x).dims)
+    counts = [as_expr(n) for n in repeats]
+    split = [d for n, size in zip(counts, dims, strict=True) for d in (as_expr(1), size)]
+    wide = [d for n, size in zip(counts, dims, strict=True) for d in (n, size)]
+    return b.reshape(b.expand(b.reshape(x, split), wide), call.output.dims)
+
+
+@rule("aten.repeat_interleave.self_int")
+def repeat_each(
+    b: Builder, call: Call, x: SSAValue, repeats: ExprLike, dim: int | None = None
+) -> SSAValue:
+    """Each element over and over, along an axis or of the flat tensor."""
+    if dim is None:
+        x, dim = b.reshape(x, (spec(x).size,)), 0
+    axis, dims = axis_of(x, dim), list(spec(x).dims)
+    split = b.reshape(x, [*dims[: axis + 1], 1, *dims[axis + 1 :]])
+    wide = b.expand(split, [*dims[: axis + 1], as_expr(repeats), *dims[axis + 1 :]])
+    return b.reshape(wide, call.output.dims)
+
+
+@rule("aten.slice")
+def slice_(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    dim: int = 0,
+    start: ExprLike | None = None,
+    end: ExprLike | None = None,
+    step: ExprLike = 1,
+) -> SSAValue:
+    """Every ``step``-th element from ``start`` on; torch says how many."""
+    axis, steps = axis_of(x, dim), as_expr(step).constant
+    if steps is None:
+        call.refuse("the step of a slice must be a number")
+    first = _clamped(start if start is not None else 0, spec(x).dims[axis])
+    return _cut(b, x, axis, first, call.output.dims[axis], steps)
+
+
+def _clamped(place: ExprLike, size: Expr) -> Expr:
+    """A place that may count from the end, inside of ``[0, size]``."""
+    at = as_expr(place)
+    if at.constant is not None and at.constant < 0:
+        at = maximum(at + size, 0)
+    return minimum(at, size)
+
+
+def _cut(
+    b: Builder, x: SSAValue, axis: int, start: ExprLike, size: ExprLike, step: int = 1
+) -> SSAValue:
+    dims = spec(x).dims
+    if step == 1 and as_expr(start) == as_expr(0) and dims[axis] == as_expr(size):
+        return x
+    starts = [as_expr(start) if i == axis else as_expr(0) for i in range(len(dims))]
+    sizes = [as_expr(size) if i == axis else d for i, d in enumerate(dims)]
+    steps = tuple(step if i == axis else 1 for i in range(len(dims)))
+    return b.op(SliceOp, x, starts=tuple(starts), sizes=tuple(sizes), steps=steps)
+
+
+@rule("aten.narrow")
+def narrow(
+    b: Builder, call: Call, x: SSAValue, dim: int, start: ExprLike, length: ExprLike
+) -> SSAValue:
+    """``length`` elements from ``start`` on."""
+    axis = axis_of(x, dim)
+    return _cut(b, x, axis, _clamped(start, spec(x).dims[axis]), length)
+
+
+@rule("aten.select")
+def select(b: Builder, call: Call, x: SSAValue, dim: int, index: ExprLike) -> SSAValue:
+    """One element of an axis, which goes."""
+    axis, at = axis_of(x, dim), as_expr(index)
+    if at.constant is not None and at.constant < 0:
+        at = at + spec(x).dims[axis]
+    return b.reshape(_cut(b, x, axis, at, 1), call.output.dims)
+
+
+@rule("aten.split_with_sizes", "aten.split", "aten.chunk", "aten.unbind")
+def split(
+    b: Builder, call: Call, x: SSAValue, sizes: object = None, dim: int = 0
+) -> tuple[SSAValue, ...]:
+    """Parts side by side along an axis; torch says how large each is."""
+    if call.operator == "unbind":
+        axis = axis_of(x, int(str(sizes or 0)))
+        lengths = [as_expr(1)] * len(call.outputs)
+    else:
+        axis = axis_of(x, dim)
+        lengths = [part.dims[axis] for part in call.outputs]
+    starts = [as_expr(0), *accumulate(lengths)]
+    parts = [
+        _cut(b, x, axis, at, n) for at, n in zip(starts[:-1], lengths, strict=True)
+    ]
+    return tuple(b.reshape(p, s.dims) for p, s in zip(parts, call.outputs, strict=True))
+
+
+@rule("aten.cat", "aten.concat")
+def concat(b: Builder, call: Call, xs: Sequence[SSAValue], dim: int = 0) -> SSAValue:
+    """Tensors one after the other; torch leaves out those of shape ``[0]``."""
+    empty = as_expr(0)
+    rank = call.output.rank
+    kept = [x for x in xs if spec(x).rank == rank and not (rank > 1 and spec(x).dims == (empty,))]
+    same = tuple(b.convert(x, call.dtype) for x in kept)
+    return same[0] if len(same) == 1 else b.op(ConcatOp, same, axis=dim % rank)
+
+
+@rule("aten.stack")
+def stack(b: Builder, call: Call, xs: Sequence[SSAValue], dim: int = 0) -> SSAValue:
+    """Tensors one after the other along an axis of its own."""
+    axis = dim % call.output.rank
+    single = [as_expr(1) if i == axis else d for i, d in enumerate(call.output.dims)]
+    return b.op(
+        ConcatOp, tuple(b.reshape(b.convert(x, call.dtype), single) for x in xs), axis=axis
+    )
+
+
+@rule("aten.constant_pad_nd")
+def pad(b: Builder, call: Call, x: SSAValue, pads: Sequence[ExprLike], value: Argument = 0) -> SSAValue:
+    """A fixed value around; pads come from the last axis on, and cut where they are negative."""
+    low, high = _pads(spec(x).rank, pads)
+    x = _cropped(b, x, low, high)
+    fill = b.operand(value, call.dtype)
+    grown = [tuple(maximum(p, 0) for p in side) for side in (low, high)]
+    if all(p == as_expr(0) for side in grown for p in side):
+        return x
+    return b.op(PadOp, x, fill, low=grown[0], high=grown[1])
+
+
+@rule(
+    *("aten.reflection_pad1d", "aten.reflection_pad2d", "aten.reflection_pad3d"),
+    *("aten.replication_pad1d", "aten.replication_pad2d", "aten.replication_pad3d"),
+)
+def pad_with_itself(b: Builder, call: Call, x: SSAValue, pads: Sequence[ExprLike]) -> SSAValue:
+    """The tensor's own elements around: mirrored without the edge, or the edge."""
+    low, high = _pads(spec(x).rank, pads)
+    mode = "reflect" if call.operator.startswith("reflection") else "edge"
+    return b.op(PadOp, x, None, low=low, high=high, mode=mode)
+
+
+def _pads(rank: int, pads: Sequence[ExprLike]) -> tuple[tuple[Expr, ...], tuple[Expr, ...]]:
+    low, high = [as_expr(0)] * rank, [as_expr(0)] * rank
+    for i, (a, z) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
+        low[rank - 1 - i], high[rank - 1 - i] = as_expr(a), as_expr(z)
+    return tuple(low), tuple(high)
+
+
+def _cropped(
+    b: Builder, x: SSAValue, low: Sequence[Expr], high: Sequence[Expr]
+) -> SSAValue:
+    for axis, (a, z) in enumerate(zip(low, high, strict=True)):
+        before, after = maximum(-a, 0), maximum(-z, 0)
+        x = _cut(b, x, axis, before, spec(x).dims[axis] - before - after)
+    return x
+
+
+@rule("aten.flip")
+def flip(b: Builder, call: Call, x: SSAValue, dims: Sequence[int]) -> SSAValue:
+    """Axes from back to front."""
+    for dim in dims:
+        axis = axis_of(x, dim)
+        size = spec(x).dims[axis]
+        x = _cut(b, x, axis, size - 1, size, -1)
+    return x
+
+
+@rule("aten.roll")
+def roll(
+    b: Builder, call: Call, x: SSAValue, shifts: Sequence[ExprLike], dims: Sequence[int] = ()
+) -> SSAValue:
+    """Axes turned round: what leaves at the end comes in at the front."""
+    if not dims:
+        flat = b.reshape(x, (spec(x).size,))
+        return b.reshape(_rolled(b, flat, 0, shifts[0]), call.output.dims)
+    for shift, dim in zip(shifts, dims, strict=True):
+        x = _rolled(b, x, axis_of(x, dim), shift)
+    return x
+
+
+def _rolled(b: Builder, x: SSAValue, axis: int, shift: ExprLike) -> SSAValue:
+    size = spec(x).dims[axis]
+    tail = as_expr(shift) % size
+    if tail == as_expr(0):
+        return x
+    ends = (_cut(b, x, axis, size - tail, tail), _cut(b, x, axis, 0, size - tail))
+    return b.op(ConcatOp, ends, axis=axis)
+
+
+@rule("aten.pixel_shuffle")
+def pixel_shuffle(b: Builder, call: Call, x: SSAValue, factor: int) -> SSAValue:
+    """``[..., C * r * r, H, W]`` to ``[..., C, H * r, W * r]``."""
+    *lead, channels, height, width = spec(x).dims
+    n = len(lead)
+    split = b.reshape(x, [*lead, channels // (factor * factor), factor, factor, height, width])
+    perm = [*range(n), n, n + 3, n + 1, n + 4, n + 2]
+    return b.reshape(b.transpose(split, perm), call.output.dims)
+
+
+@rule("aten.pixel_unshuffle")
+def pixel_unshuffle(b: Builder, call: Call, x: SSAValue, factor: int) -> SSAValue:
+    """``[..., C, H * r, W * r]`` to ``[..., C * r * r, H, W]``."""
+    *lead, channels, height, width = spec(x).dims
+    n = len(lead)
+    split = b.reshape(
+        x, [*lead, channels, height // factor, factor, width // factor, factor]
+    )
+    return b.reshape(b.transpose(split, [*range(n), n, n + 2, n + 4, n + 1, n + 3]), call.output.dims)
+
+
+@rule("aten.as_strided", "aten.unfold")
+def strided(b: Builder, call: Call, x: SSAValue, *given: object) -> SSAValue:
+    """A view whose elements overlap or skip; one that is a reshape is that."""
+    if call.operator == "as_strided" and len(given) >= 2 and not (len(given) > 2 and given[2]):
+        size, stride = call.output.dims, [as_expr(s) for s in given[1]]  # type: ignore[union-attr]
+        want = as_expr(1)
+        for d, s in zip(reversed(size), reversed(stride), strict=True):
+            if s != want and d != as_expr(1):
+                break
+            want = want * d
+        else:
+            if spec(x).size == call.output.size:
+                return b.reshape(x, size)
+    call.refuse("only strides of a dense tensor have support", fix="use reshape, or contiguous()")
