@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import onnx
-
 from tapeout.frontend.calibration import Source
-from tapeout.frontend.onnx.importer import import_model
-from tapeout.frontend.onnx.load import load_model
-from tapeout.frontend.onnx.view import CheckedModel
+from tapeout.frontend.importing import Dims as Dims
+from tapeout.frontend.importing import Example, import_any
+from tapeout.frontend.importing import Note as Note
 from tapeout.frontend.quantizing import Quantizing, Tell, quantizing
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
@@ -23,9 +21,6 @@ from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.targets.cpu import target as cpu
 from tapeout.targets.cpu.device import Device, devices
-
-Dims = Mapping[str, int | tuple[int, int]]
-Note = Callable[[str], None]
 
 TARGETS = ("cpu",)
 
@@ -54,13 +49,19 @@ def compile(
     max_drop: str | None = None,
     evaluate: Source | None = None,
     sparsify: str | None = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
     look: Look = NOTHING,
     note: Note = lambda _: None,
     tell: Tell = lambda _: None,
 ) -> Path:
     """Compile a model and write its artifact; returns where.
 
-    ``model``: path of an ONNX file, or an ``onnx.ModelProto``. ``target``: ``cpu`` (this
+    ``model``: path of an ONNX file or of a ``.pt2``, an ``onnx.ModelProto``, an
+    ``ExportedProgram``, or a ``torch.nn.Module``, which is exported with the example inputs
+    ``args`` and ``kwargs`` and its ``dynamic_shapes`` (as ``torch.export.export`` takes them).
+    ``target``: ``cpu`` (this
     machine), ``cpu:DEVICE``, or ``cpu:DEVICE,DEVICE``, of which the loader takes the best that
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
     with ``.tapeout`` (a folder: without) in the current folder when left out. ``quantize``: a
@@ -74,7 +75,7 @@ def compile(
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    module = import_any(model, dims, note)
+    module = import_any(model, dims, note, Example(args, kwargs, dynamic_shapes))
     wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
     lower(module, look, quantizing(module, chosen, wish, note), note=note)
     built = cpu.compile_module(module, chosen, note)
@@ -82,25 +83,6 @@ def compile(
     note(f"writing {path}")
     artifact.write(path, built.manifest, built.files, format)
     return path
-
-
-def import_any(model: Any, dims: Dims | None = None, note: Note = lambda _: None) -> Module:
-    """The ``nn`` module of whatever a user brings."""
-    note("reading the model")
-    checked = load_any(model)
-    note(f"importing {len(checked.graph.nodes)} nodes")
-    return import_model(checked, dims)
-
-
-def load_any(model: Any) -> CheckedModel:
-    """Read and check a model. E0404 for a kind that has no importer, E03xx for what is wrong."""
-    if isinstance(model, str | os.PathLike):
-        if Path(os.fspath(model)).suffix == ".pt2":
-            raise _no_importer("a torch.export file (.pt2)")
-        return load_model(os.fspath(model))
-    if isinstance(model, bytes | onnx.ModelProto):
-        return load_model(model)
-    raise _no_importer(f"a {type(model).__module__}.{type(model).__name__}")
 
 
 def lower(
@@ -149,15 +131,6 @@ def targeted(target: str) -> list[Device]:
                 f"leave the device out for this machine: --target {name}",
             )
     return [cpu.built_on(machine(), devices()[kind]) for kind in wanted]
-
-
-def _no_importer(kind: str) -> CompileError:
-    return CompileError(
-        "E0404",
-        f"{kind} has no importer yet",
-        (),
-        "write it as ONNX first: torch.onnx.export(..., dynamo=True)",
-    )
 
 
 def _default_output(model: Any, format: str) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.export import ExportedProgram
 from tapeout.ir.errors import CompileError
 
 WHOLE = (
-    *("linear", "matmul", "einsum", "conv1d", "conv2d", "conv3d", "convolution"),
+    *("linear", "matmul", "conv1d", "conv2d", "conv3d", "convolution"),
     *("scaled_dot_product_attention", "layer_norm", "native_layer_norm", "rms_norm"),
     *("group_norm", "native_group_norm", "batch_norm", "_native_batch_norm_legit_no_training"),
     *("instance_norm", "softmax", "_softmax", "log_softmax", "_log_softmax", "embedding"),
@@ -25,16 +27,24 @@ WHOLE = (
 """Operators that stay as they are: taken apart they would have to be found again."""
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A program, and what the user calls its symbols: torch's name to the one of its ``Dim``."""
+
+    program: ExportedProgram
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
 def exported(
     module: torch.nn.Module,
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
-) -> ExportedProgram:
+) -> Exported:
     """Export a module with example inputs; E0311 with torch's own words where that fails."""
     try:
         with torch.no_grad():
-            return torch.export.export(
+            program = torch.export.export(
                 module.eval(), tuple(args), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
             )
     except Exception as error:
@@ -44,9 +54,37 @@ def exported(
             [("torch", str(error).strip().split("\n\n")[0][:2000])],
             "mend what torch names; torch.export.export(...) alone says more",
         ) from error
+    return Exported(program, _dim_names(program, module, dynamic_shapes))
 
 
-def loaded(path: str | os.PathLike[str]) -> ExportedProgram:
+def _dim_names(
+    program: ExportedProgram, module: torch.nn.Module, dynamic_shapes: Any
+) -> dict[str, str]:
+    """What the user's ``Dim`` objects are called, by the symbol that torch made of each.
+
+    Those of arguments that are tensors; inside of nested ones torch's names stay.
+    """
+    if isinstance(dynamic_shapes, list | tuple):
+        arguments = inspect.signature(module.forward).parameters
+        dynamic_shapes = dict(zip(arguments, dynamic_shapes, strict=False))
+    shapes = {
+        n.name: n.meta["val"].shape
+        for n in program.graph.nodes
+        if n.op == "placeholder" and isinstance(n.meta.get("val"), torch.Tensor)
+    }
+    found: dict[str, str] = {}
+    for argument, wanted in (dynamic_shapes or {}).items():
+        axes = wanted.items() if isinstance(wanted, dict) else enumerate(wanted or ())
+        for axis, dim in axes:
+            size = shapes[argument][axis] if argument in shapes else None
+            if isinstance(size, torch.SymInt) and isinstance(dim, torch.export.Dim):
+                tree = size.node.expr
+                if tree.is_symbol:
+                    found[str(tree)] = dim.__name__
+    return found
+
+
+def loaded(path: str | os.PathLike[str]) -> Exported:
     """Read a ``.pt2`` file; E0301 for one that cannot be read.
 
     torch reads such a file with ``weights_only`` and rebuilds its graph by calling operators by
@@ -55,7 +93,7 @@ def loaded(path: str | os.PathLike[str]) -> ExportedProgram:
     if not os.path.isfile(path):
         raise CompileError("E0301", "the model file does not exist", [("file", os.fspath(path))])
     try:
-        return torch.export.load(os.fspath(path))
+        return Exported(torch.export.load(os.fspath(path)))
     except Exception as error:
         raise CompileError(
             "E0301",

@@ -16,6 +16,7 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Builder
 from tapeout.frontend.aten.call import Call, operator_name, place
 from tapeout.frontend.aten.element_types import array_of, element_type
+from tapeout.frontend.aten.export import Exported, decomposed
 from tapeout.frontend.aten.interface import output_names
 from tapeout.frontend.aten.refusals import is_size, unsupported_operators
 from tapeout.frontend.aten.registry import Rule, find_rule, signature
@@ -29,21 +30,17 @@ _MEANS_NOTHING = {"layout", "device", "pin_memory", "memory_format", "non_blocki
 """Arguments that say where or how torch keeps a tensor, not what is in it."""
 
 
-def import_program(
-    program: ExportedProgram,
-    dims: Mapping[str, Range] | None = None,
-    names: Mapping[str, str] | None = None,
-) -> Module:
-    """Build the module of a program that :func:`tapeout.frontend.aten.export.decomposed` returns.
+def import_program(made: Exported, dims: Mapping[str, Range] | None = None) -> Module:
+    """Build the module of a program; ``dims`` narrows its dynamic dimensions.
 
-    ``dims`` narrows its dynamic dimensions, ``names`` are the user's names for torch's symbols.
     Raises every refusal as one: E0401 for operators without support, E0402 for uses of one,
     E0103 for ``dims``.
     """
+    program = decomposed(made.program)
     lacking = unsupported_operators([program.graph])
     if lacking:
         raise together(lacking, "operators have no support")
-    sizes = Sizes(program.range_constraints, names, dims)
+    sizes = Sizes(program.range_constraints, made.names, dims)
     importer = Importer(program, sizes)
     return importer.run()
 

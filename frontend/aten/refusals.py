@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Iterable
 
 import torch
 from torch import fx
@@ -19,15 +20,12 @@ def unsupported_operators(graphs: Iterable[fx.Graph]) -> list[CompileError]:
     """E0401 for each operator without a rule, with where the user's model calls it."""
     found: dict[str, list[str]] = {}
     for graph in graphs:
-        for node in calls(graph):
-            if not is_size(node) and find_rule(operator_name(node)) is None:
+        for node in graph.nodes:
+            if node.op != "call_function" or is_size(node) or node.target is operator.getitem:
+                continue
+            if find_rule(operator_name(node)) is None:
                 found.setdefault(operator_name(node), []).append(place(node))
     return [_unsupported(name, places) for name, places in found.items()]
-
-
-def calls(graph: fx.Graph) -> Iterator[fx.Node]:
-    """Every node that calls an operator, those of the guards' own module left out."""
-    return (node for node in graph.nodes if node.op == "call_function")
 
 
 def is_size(node: fx.Node) -> bool:
