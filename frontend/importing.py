@@ -88,14 +88,16 @@ def _from_onnx(model: Any, dims: Dims | None, note: Note) -> Module:
     from tapeout.frontend.onnx.load import load_model
 
     if isinstance(model, str | os.PathLike):
-        model = os.fspath(model)
-    elif not isinstance(model, bytes | onnx.ModelProto):
+        source = str(Path(os.fspath(model)))
+    elif isinstance(model, bytes | onnx.ModelProto):
+        source = model
+    else:
         raise CompileError(
             "E0404",
             f"a {type(model).__module__}.{type(model).__name__} has no importer",
             [],
             "give an ONNX model, a .pt2 file, an ExportedProgram or a torch module",
         )
-    checked = load_model(model)
+    checked = load_model(source)
     note(f"importing {len(checked.graph.nodes)} nodes")
     return import_model(checked, dims)

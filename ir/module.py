@@ -26,6 +26,7 @@ INLINE_BYTES = 512
 class Module:
     """IR and weights together; passes change it in place.
 
+    ``states``: what states hold before the first run, by name; zeros where nothing is said.
     ``origins``: which nodes of the model made operators of a name, as messages call them. Passes
     do not keep it up: it is for telling a user where to look.
     """
@@ -33,10 +34,11 @@ class Module:
     ir: ModuleOp = field(default_factory=lambda: ModuleOp([]))
     weights: WeightStore = field(default_factory=WeightStore)
     origins: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    states: dict[str, Array] = field(default_factory=dict[str, Array])
 
     def copy(self) -> Module:
         """A module to change that leaves this one as it is; weights are shared, not copied."""
-        return Module(self.ir.clone(), self.weights.copy(), self.origins)
+        return Module(self.ir.clone(), self.weights.copy(), self.origins, self.states)
 
     def entries(self) -> Iterator[EntryOp]:
         """Every entry, in order."""

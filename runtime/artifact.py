@@ -27,6 +27,7 @@ from tapeout.runtime.manifest import (
     Manifest,
     Need,
     Port,
+    State,
     Symbol,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "Manifest",
     "Need",
     "Port",
+    "State",
     "Symbol",
     "c_sources",
     "write",

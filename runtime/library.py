@@ -9,7 +9,7 @@ from typing import Any
 from tapeout.runtime.archive import Place
 from tapeout.runtime.errors import RunError
 
-ABI = 1
+ABI = 2
 MAX_RANK = 8
 
 
@@ -35,6 +35,7 @@ class Info(Structure):
     _fields_ = (
         ("abi", c_int32),
         ("inputs", c_int32),
+        ("states", c_int32),
         ("outputs", c_int32),
         ("symbols", c_int32),
         ("kernels", c_int32),

@@ -40,11 +40,28 @@ class Symbol(NamedTuple):
 
 
 class Port(NamedTuple):
-    """An input, output or state: ``shape`` holds sizes and expressions of symbols."""
+    """An input or output: ``shape`` holds sizes and expressions of symbols."""
 
     name: str
     dtype: str
     shape: tuple[Size, ...]
+
+
+class State(NamedTuple):
+    """What a run leaves for the next one: like an input, that a run changes in place.
+
+    ``file`` holds its first contents, row-major; without one it begins as zeros.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Size, ...]
+    file: str = ""
+
+    @property
+    def port(self) -> Port:
+        """The state as the input that it is to the program."""
+        return Port(self.name, self.dtype, self.shape)
 
 
 class Code(NamedTuple):
@@ -107,7 +124,7 @@ class Manifest(NamedTuple):
     code: tuple[Code, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     needs: tuple[Need, ...] = ()
-    states: tuple[Port, ...] = ()
+    states: tuple[State, ...] = ()
     buckets: Mapping[str, tuple[int, ...]] = {}
     kernels: tuple[Kernel, ...] = ()
     flops: Size = 0
@@ -177,7 +194,7 @@ def _manifest(row: "_Row") -> Manifest:
         code=row.each("code", _code),
         symbols=row.each("symbols", _symbol),
         needs=row.each("needs", _need),
-        states=row.each("states", _port),
+        states=row.each("states", _state),
         buckets={k: row.child("buckets").list(k, int) for k in row.child("buckets").tree},
         kernels=row.each(
             "kernels", lambda r: Kernel(r.get("name", str), r.size("flops"), r.size("bytes"))
@@ -197,6 +214,10 @@ def _port(row: "_Row") -> Port:
     if dtype not in DTYPES:
         raise _malformed(f"{row.where} has the unknown element type '{dtype}'")
     return Port(row.get("name", str), dtype, row.list("shape", (int, str)))
+
+
+def _state(row: "_Row") -> State:
+    return State(*_port(row), row.get("file", str))
 
 
 def _symbol(row: "_Row") -> Symbol:

@@ -11,7 +11,7 @@ from tapeout.runtime import cpu
 from tapeout.runtime.archive import Archive, changed
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.library import Library, Tensor
-from tapeout.runtime.manifest import WEIGHTS, Manifest, Port
+from tapeout.runtime.manifest import WEIGHTS, Manifest, Port, State
 from tapeout.runtime.tensors import (
     Array,
     Shape,
@@ -25,6 +25,7 @@ from tapeout.runtime.tensors import (
 
 if TYPE_CHECKING:
     from tapeout.runtime.profile import KernelTime
+    from tapeout.runtime.session import Session
 
 Arrays = dict[str, Array]
 
@@ -61,13 +62,17 @@ class Program:
         weights = archive.places.get(WEIGHTS)
         self._session = self._library.open_session(weights, threads)
         self._lock = allocate_lock()
-        self._in = (Tensor * len(self.inputs))()
+        taken = (*self.inputs, *(state.port for state in self.manifest.states))
+        self._in = (Tensor * len(taken))()
         self._out = (Tensor * len(self.outputs))()
-        self._in_slots = [Slot(*pair) for pair in zip(self.inputs, self._in, strict=True)]
+        self._in_slots = [Slot(*pair) for pair in zip(taken, self._in, strict=True)]
         self._out_slots = [Slot(*pair) for pair in zip(self.outputs, self._out, strict=True)]
         self._shapes_known: dict[tuple[Shape, ...], tuple[Shape | None, ...]] = {}
         try:
             self._check_tables()
+            self._first = {
+                state.name: archive.read(state.file) for state in self.manifest.states if state.file
+            }
             if verify and weights is not None:
                 archive.compare_checksum(WEIGHTS, self._library.checksum(self._session))
         except BaseException:
@@ -90,6 +95,25 @@ class Program:
         Nothing is copied but inputs that are not dense, and outputs whose size depends on data.
         Errors: E0510 to E0518.
         """
+        if self.manifest.states:
+            raise _has_states(self.manifest.states)
+        return self._run(inputs)
+
+    def session(self, **sizes: int) -> "Session":
+        """Begin a session, which keeps the program's states from run to run.
+
+        ``sizes``: of the symbols in the shapes of states. Any number of sessions share a program.
+        Errors: E0519 for a program without states, or sizes that are missing or out of range.
+        """
+        from tapeout.runtime.session import Session
+
+        return Session(self.run_on, self.manifest, sizes, self._first)
+
+    def run_on(self, inputs: Mapping[str, Any], states: Mapping[str, Array]) -> Arrays:
+        """Run once on states that the caller keeps, which are changed in place."""
+        return self._run({**inputs, **states})
+
+    def _run(self, inputs: Mapping[str, Any]) -> Arrays:
         with self._lock:
             arrays = self._set_inputs(inputs)
             results = self._new_outputs(arrays)
@@ -167,10 +191,11 @@ class Program:
         """The library and the manifest must tell of the same program; E0503."""
         manifest, info = self.manifest, self._library.info
         weights = manifest.files[WEIGHTS].bytes if WEIGHTS in manifest.files else 0
-        told = (len(manifest.inputs), len(manifest.outputs), len(manifest.kernels), weights)
-        built = (info.inputs, info.outputs, info.kernels, info.weights_bytes)
+        taken = len(manifest.inputs) + len(manifest.states)
+        told = (taken, len(manifest.states), len(manifest.outputs), len(manifest.kernels), weights)
+        built = (info.inputs, info.states, info.outputs, info.kernels, info.weights_bytes)
         if told != built:
-            raise changed("", "code", "inputs, outputs, kernels, weights", told, built)
+            raise changed("", "code", "inputs, states, outputs, kernels, weights", told, built)
 
     def _check_open(self) -> None:
         if not self._session:
@@ -261,6 +286,16 @@ class Program:
             return results
 
         return call
+
+
+def _has_states(states: tuple[State, ...]) -> RunError:
+    names = ", ".join(state.name for state in states[:8])
+    return RunError(
+        "E0519",
+        "the program keeps states from run to run",
+        (("states", names),),
+        "begin a session: program.session().run(inputs)",
+    )
 
 
 @contextmanager

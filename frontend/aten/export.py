@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +45,7 @@ def exported(
 ) -> Exported:
     """Export a module with example inputs; E0311 with torch's own words where that fails."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _quietly():
             program = torch.export.export(
                 module.eval(), tuple(args), dict(kwargs or {}), dynamic_shapes=dynamic_shapes
             )
@@ -110,4 +112,13 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
         name = target._schema.name.partition("::")[2] if hasattr(target, "_schema") else ""
         if name in WHOLE:
             table.pop(target)
-    return program.run_decompositions(table)
+    with _quietly():
+        return program.run_decompositions(table)
+
+
+@contextmanager
+def _quietly() -> Generator[None]:
+    """Without what torch says to itself: it warns of its own use of its own old names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

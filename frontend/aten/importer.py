@@ -15,7 +15,7 @@ from xdsl.ir import SSAValue
 
 from tapeout.frontend.aten.builder import Builder
 from tapeout.frontend.aten.call import Call, operator_name, place
-from tapeout.frontend.aten.element_types import array_of, element_type
+from tapeout.frontend.aten.element_types import Array, array_of, element_type
 from tapeout.frontend.aten.export import Exported, decomposed
 from tapeout.frontend.aten.interface import output_names
 from tapeout.frontend.aten.refusals import is_size, unsupported_operators
@@ -28,6 +28,7 @@ from tapeout.ir.types import Spec
 
 _MEANS_NOTHING = {"layout", "device", "pin_memory", "memory_format", "non_blocking", "generator"}
 """Arguments that say where or how torch keeps a tensor, not what is in it."""
+_STATE_OUTPUTS = (OutputKind.BUFFER_MUTATION,)
 
 
 def import_program(made: Exported, dims: Mapping[str, Range] | None = None) -> Module:
@@ -60,11 +61,17 @@ class Importer:
         graph, signature = self.program.graph, self.program.graph_signature
         nodes = [n for n in graph.nodes if n.op == "placeholder"]
         inputs = list(zip(nodes, signature.input_specs, strict=True))
+        changed = _changed_buffers(self.program)
+        states = [(n, s) for n, s in inputs if s.target in changed and s.kind is InputKind.BUFFER]
         given = [(n, s) for n, s in inputs if _is_tensor_input(n, s)]
-        entry = EntryOp("main", [(s.arg.name, self.spec(n)) for n, s in given])
+        ports = [(s.arg.name, self.spec(n)) for n, s in given]
+        names = [str(s.target) for _, s in states]
+        ports += [(name, self.spec(n)) for name, (n, _) in zip(names, states, strict=True)]
+        entry = EntryOp("main", ports, states=names)
         module = Module(ModuleOp([entry]))
+        module.states.update(self.first_contents(names))
         self.builder = Builder(module, entry.body.block, self.sizes)
-        for (node, _), argument in zip(given, entry.body.block.args, strict=True):
+        for (node, _), argument in zip([*given, *states], entry.body.block.args, strict=True):
             self.values[node] = argument
         for node, spec in inputs:
             if node not in self.values:
@@ -81,6 +88,12 @@ class Importer:
         value = node.meta["val"]
         return Spec(self.sizes.dims(value.shape), element_type(value.dtype))
 
+    def first_contents(self, names: Sequence[str]) -> dict[str, Array]:
+        """What buffers hold before the first run, where it is not zeros."""
+        tensors = {n: self.program.state_dict.get(n, self.program.constants.get(n)) for n in names}
+        arrays = {n: array_of(t) for n, t in tensors.items() if isinstance(t, torch.Tensor)}
+        return {n: a for n, a in arrays.items() if a.astype(bool).any()}
+
     def fixed(self, node: fx.Node, spec: InputSpec) -> Any:
         """A parameter, buffer or constant of the model; a plain value that was exported with it."""
         if isinstance(spec.arg, ConstantArgument):
@@ -91,7 +104,10 @@ class Importer:
         tensor = self.program.state_dict.get(target, self.program.constants.get(target))
         if not isinstance(tensor, torch.Tensor):
             raise CompileError(
-                "E0402", "an input of the graph is no tensor", [("input", node.name)], "export again"
+                "E0402",
+                "an input of the graph is no tensor",
+                [("input", node.name)],
+                "export again",
             )
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if key not in self.weights or not tensor.numel():
@@ -163,18 +179,28 @@ class Importer:
         """Return the outputs by their names in the model's own result."""
         results: Sequence[Any] = self.given(last.args[0])
         specs = self.program.graph_signature.output_specs
-        changed = [s for s in specs if s.kind is not OutputKind.USER_OUTPUT]
-        if changed:
+        made = list(zip(specs, results, strict=True))
+        others = [s for s, _ in made if s.kind not in (OutputKind.USER_OUTPUT, *_STATE_OUTPUTS)]
+        if others:
             raise CompileError(
                 "E0402",
-                "the program changes tensors in place, which has no support yet",
-                [("changes", ", ".join(str(s.target or s.arg) for s in changed[:8]))],
-                "export the model without a cache: use_cache=False",
+                "the program changes its inputs in place, which has no support",
+                [("changes", ", ".join(str(s.target or s.arg) for s in others[:8]))],
+                "have the model return the new value, or keep it in a buffer",
             )
-        names = output_names(self.program, len(results))
-        kept = [(n, v) for n, v in zip(names, results, strict=True) if isinstance(v, SSAValue)]
+        values = [v for s, v in made if s.kind is OutputKind.USER_OUTPUT]
+        names = output_names(self.program, len(values))
+        kept = [(n, v) for n, v in zip(names, values, strict=True) if isinstance(v, SSAValue)]
+        new = {str(s.target): v for s, v in made if s.kind in _STATE_OUTPUTS}
+        kept += [(name, new[name]) for name in entry.states.data]
         self.builder.builder.insert(ReturnOp([v for _, v in kept]))
         entry.properties["outputs"] = type(entry.outputs)(tuple(n for n, _ in kept))
+
+
+def _changed_buffers(program: ExportedProgram) -> set[str]:
+    """Buffers that the program writes to."""
+    specs = program.graph_signature.output_specs
+    return {str(s.target) for s in specs if s.kind in _STATE_OUTPUTS}
 
 
 def _is_tensor_input(node: fx.Node, spec: InputSpec) -> bool:

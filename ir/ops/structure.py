@@ -37,17 +37,24 @@ class EntryOp(IRDLOperation):
     """One callable of the module: block arguments are the inputs, the return the outputs.
 
     ``inputs`` and ``outputs`` are the names that callers use, as the model's file spells them.
+    The last of both are its ``states``, under the same names: what an entry returns for a state is
+    what its next run begins with. Whoever runs a compiled entry has it written in place.
     """
 
     name = "nn.entry"
     sym_name = prop_def(StringAttr)
     inputs = prop_def(StrsAttr)
     outputs = prop_def(StrsAttr)
+    states = prop_def(StrsAttr, StrsAttr(()))
     body = region_def("single_block")
     traits = traits_def(SymbolOpInterface(), IsolatedFromAbove())
 
     def __init__(
-        self, name: str, inputs: Sequence[tuple[str, Spec]], outputs: Sequence[str] = ()
+        self,
+        name: str,
+        inputs: Sequence[tuple[str, Spec]],
+        outputs: Sequence[str] = (),
+        states: Sequence[str] = (),
     ) -> None:
         block = Block(arg_types=[TensorType(s) for _, s in inputs])
         super().__init__(
@@ -55,6 +62,7 @@ class EntryOp(IRDLOperation):
                 "sym_name": StringAttr(name),
                 "inputs": StrsAttr(tuple(n for n, _ in inputs)),
                 "outputs": StrsAttr(tuple(outputs)),
+                "states": StrsAttr(tuple(states)),
             },
             regions=[Region(block)],
         )

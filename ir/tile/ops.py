@@ -32,7 +32,7 @@ from xdsl.traits import IsolatedFromAbove, IsTerminator, NoTerminator, SymbolOpI
 from tapeout.ir.dtypes import DType, i64
 from tapeout.ir.expr import Expr, Symbol, as_expr, as_symbol, symbol
 from tapeout.ir.tile.types import BufferSpec, BufferType, NumberAttr, TileSpec, TileType, number
-from tapeout.ir.types import ExprsAttr, IntAttr, StrAttr, StrsAttr
+from tapeout.ir.types import ExprsAttr, IntAttr, IntsAttr, StrAttr, StrsAttr
 
 Bounds = Sequence[tuple[Expr, Expr]]
 
@@ -76,6 +76,8 @@ class ProgramOp(IRDLOperation):
     ``title`` says what it computes, in a few words, for people who read the emitted code.
     ``work`` estimates operations, arithmetic and elements stored, so that a target can tell
     when spreading the program over cores costs more than it saves.
+    ``begins``: for each output the number of the input that its buffer holds when the program
+    begins, or -1; empty for -1 everywhere. The two may be one buffer.
     """
 
     name = "tile.program"
@@ -84,6 +86,7 @@ class ProgramOp(IRDLOperation):
     names = prop_def(StrsAttr)
     outputs = prop_def(IntAttr)
     work = prop_def(ExprsAttr)
+    begins = prop_def(IntsAttr, IntsAttr(()))
     body = region_def("single_block")
     traits = traits_def(SymbolOpInterface(), IsolatedFromAbove(), NoTerminator())
 

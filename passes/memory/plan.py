@@ -32,6 +32,7 @@ from tapeout.ir.ops.structure import CallOp, EntryOp, IfOp, LoopOp, ReturnOp
 from tapeout.ir.ops.views import ReshapeOp
 from tapeout.ir.types import spec
 from tapeout.passes.memory.checks import Checks
+from tapeout.passes.memory.in_place import changes_in_place
 from tapeout.passes.memory.late import bound_by, callee, late_symbols, share_slots
 from tapeout.passes.memory.steps import (
     BindStep,
@@ -58,11 +59,13 @@ class Needs:
     """Bytes of the buffers that a program takes behind those of its kernel.
 
     ``state``: what a count program hands on, without the sizes. ``scratch``: of either program.
+    ``begins``: for each result the operand that its memory holds beforehand, or -1.
     """
 
     scratch: Sequence[Expr] = ()
     count_scratch: Sequence[Expr] = ()
     state: Sequence[Expr] = ()
+    begins: Sequence[int] = ()
 
 
 def make_plan(module: Module, entry: EntryOp, needs: Mapping[str, Needs]) -> Plan:
@@ -90,13 +93,20 @@ class _Planner:
         self.kept: list[list[Life]] = []
         self.loops = 0
         self.checks = Checks(self.late)
+        # Results that are written to the memory of the state that they begin as.
+        self.in_place: set[SSAValue] = set()
 
     def run(self) -> Plan:
-        block = self.entry.body.block
+        block, returned = self.entry.body.block, self.entry.returned
         for i, value in enumerate(block.args):
             self.buffers[value] = Buffer("input", i, spec(value).bytes)
-        outputs = [Buffer("output", i, spec(v).bytes) for i, v in enumerate(self.entry.returned)]
-        self.block(block, self.entry.returned, outputs)
+        states = len(self.entry.states.data)
+        first = len(returned) - states
+        for old, new in zip(block.args[len(block.args) - states :], returned[first:], strict=True):
+            self.in_place |= changes_in_place(old, new, self.needs, self.entry)
+        outputs = [Buffer("output", i, spec(v).bytes) for i, v in enumerate(returned[:first])]
+        places = [self.buffers[v] for v in block.args[len(block.args) - states :]]
+        self.block(block, returned, [*outputs, *places])
         self.plan.late = share_slots(self.late_buffers)
         self.plan.guards = self.checks.early
         return self.plan
@@ -113,13 +123,26 @@ class _Planner:
         for op in block.ops:
             self.operator(op)
         for value, place in zip(values, places, strict=True):
+            if place is not None and place.kind == "input":
+                self.rescue(value, place)
+        for value, place in zip(values, places, strict=True):
             if place is not None:
                 self.deliver(value, place)
+
+    def rescue(self, value: SSAValue, place: Buffer) -> None:
+        """Keep what lies in the memory of another state, before that is written to."""
+        source = self.read(value)
+        if source.kind == "input" and source is not place:
+            kept = self.scratch(spec(value).bytes)
+            self.add(CopyStep(self.read(value), kept, spec(value).bytes))
+            self.buffers[value] = kept
 
     def can_write(self, block: Block, value: SSAValue, place: Buffer) -> bool:
         """Whether what makes ``value`` in this block may write it to ``place`` right away."""
         origin = self.origin(value)
         owner = origin.owner
+        if place.kind == "input":
+            return False  # a state may still be read: it is written at the end, or in place
         if origin in self.targets or not isinstance(owner, Operation) or owner.parent is not block:
             return False
         if place.kind == "output" and place.number in self.open:
@@ -259,11 +282,23 @@ class _Planner:
             self.add(KernelStep(f"{name}_count", (*operands, *state, counts, *extra)))
             self.bind_to(tuple(symbols), self.write(counts))
             self.check(g for g in relied_on if set(symbols) & set(g.symbols))
-        results = [self.result(v) for v in op.results]
+        begins = needs.begins or (-1,) * len(op.results)
+        results = [self.begun(op, v, b) for v, b in zip(op.results, begins, strict=True)]
         extra = [self.scratch(size) for size in needs.scratch]
         # Memory for a late buffer is a step of its own: whatever was made before it stays alive.
         made = [*(self.read(v) for v in op.args), *map(self.write, (*state, *results, *extra))]
         self.add(KernelStep(name, tuple(made)))
+
+    def begun(self, op: CallOp, value: SSAValue, operand: int) -> Buffer:
+        """Where a call writes a result, with the contents that it expects there."""
+        if operand < 0:
+            return self.result(value)
+        if value in self.in_place:
+            self.buffers[value] = self.read(op.args[operand])
+            return self.buffers[value]
+        buffer = self.result(value)
+        self.add(CopyStep(self.read(op.args[operand]), buffer, spec(value).bytes))
+        return self.write(buffer)
 
     def sizes(self, op: DimValuesOp) -> None:
         """A vector of sizes takes memory only where somebody reads it as a tensor."""

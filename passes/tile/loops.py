@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from xdsl.ir import SSAValue
-
 from tapeout.ir.expr import ZERO, Expr
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, lane
@@ -63,15 +61,3 @@ def lanes_along(
         column = block.iv + lane(1, width)
         bounds: Bounds = ((column, size),) if (size % width) != 0 else ()
         body({**places, last: column}, width, bounds)
-
-
-def copy(
-    b: TileBuilder, pull: Pull, source: SSAValue, target: SSAValue, dims: Sequence[Expr], width: int
-) -> None:
-    """Copy one buffer to another of the same shape."""
-
-    def body(places: Places, w: int, bounds: Bounds) -> None:
-        index = [places[a] for a in range(len(dims))]
-        b.store(b.load(source, index, (1, w), bounds), target, index, bounds)
-
-    lanes_along(b, pull, dims, range(len(dims)), width, body)

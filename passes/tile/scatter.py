@@ -1,4 +1,4 @@
-"""Scatters: copy the operand, then apply the updates in their order.
+"""Scatters: the result begins as the operand, and takes the updates in their order.
 
 Updates that can meet at one place run one after the other, so that the last of equal indices
 wins whatever the number of threads; axes along which they cannot meet run side by side.
@@ -15,9 +15,9 @@ from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, buffer_of, index_operand
-from tapeout.ir.types import spec
+from tapeout.ir.types import IntsAttr, spec
 from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, start
-from tapeout.passes.tile.loops import Places, copy, lanes_along
+from tapeout.passes.tile.loops import Places, lanes_along
 from tapeout.passes.tile.places import wrapped
 from tapeout.passes.tile.pull import NotPullable, Pull
 from tapeout.passes.tile.rules.taps import nest
@@ -30,10 +30,10 @@ def lower_scatter(kernel: KernelOp, machine: Machine, _: Set[int]) -> Lowered:
     ops = kernel.body.block.ops
     root = next(op for op in ops if isinstance(op, ScatterElementsOp | ScatterNdOp))
     if not isinstance(root.x, BlockArgument):
-        raise NotPullable("a scatter copies from memory")
+        raise NotPullable("a scatter begins with what lies in memory")
     dims = spec(root.x).dims
     b, pull = start(kernel, f"scatter {root.fn.data} -> [{', '.join(map(str, dims))}]")
-    copy(b, pull, pull.buffers[root.x], b.outputs[0], dims, machine.lanes)
+    b.program.begins = IntsAttr((root.x.index,))
     if isinstance(root, ScatterElementsOp):
         _elements(b, pull, root, machine.lanes)
     else:

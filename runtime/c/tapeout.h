@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define TAPEOUT_ABI 1
+#define TAPEOUT_ABI 2
 #define TAPEOUT_MAX_RANK 8
 
 typedef enum tapeout_dtype {
@@ -74,8 +74,8 @@ typedef struct tapeout_port {
 
 typedef struct tapeout_info {
     int32_t abi; /* TAPEOUT_ABI of the generator */
-    int32_t inputs, outputs, symbols, kernels;
-    const tapeout_port *input;
+    int32_t inputs, states, outputs, symbols, kernels;
+    const tapeout_port *input; /* the last of them are the states */
     const tapeout_port *output;
     const tapeout_symbol *symbol;
     const char *const *kernel; /* names, in the order of the profile counters */
@@ -127,7 +127,9 @@ TAPEOUT_API void TAPEOUT_NAME(close)(tapeout_session *session);
 
 /* Run the model once: info->inputs tensors in, info->outputs tensors out.
  *
- * The data of an input may be NULL only where the tensor is empty; it is not written to.
+ * The data of an input may be NULL only where the tensor is empty. It is not written to, but for
+ * the last info->states inputs: a state's data is what the run before left there, and the run
+ * changes it; a run that fails may have changed part of it.
  * An output whose data is NULL is left in memory of the session, valid until its next call. Else
  * the result is written to data: dims must say what the buffer holds, which is the exact shape, or
  * for a shape known only after the run any shape with room enough. dtype and rank of an output are

@@ -100,6 +100,7 @@ def compile_module(
     symbols = dict.fromkeys(s for form in forms for s in form.plan.weights)
     offsets, weights = lay_out(module, list(symbols))
     files: dict[str, bytes | memoryview] = {artifact.WEIGHTS: weights} if len(weights) else {}
+    files |= _states(forms[0])
     for form in forms:
         everything = sources(_generated(form, offsets, len(weights)))
         note(f"building {len(form.kernels)} kernels with {compiler(form.device)}")
@@ -172,12 +173,12 @@ def _generated(form: Form, offsets: Mapping[str, int], weight_bytes: int) -> dic
 def _needs(lowered: Lowered, name: str, texts: Mapping[str, KernelText]) -> Needs:
     """What the programs of a kernel take besides its operands and results."""
     scratch = _extra_buffers(texts[name])
-    count = lowered.count
+    count, begins = lowered.count, lowered.program.begins.data
     if count is None:
-        return Needs(scratch)
+        return Needs(scratch, begins=begins)
     made = list(count.body.block.args)[-count.outputs.data :]
     state = [buffer_of(v).bytes for v in made[:-1]]
-    return Needs(scratch, _extra_buffers(texts[count.sym_name.data]), state)
+    return Needs(scratch, _extra_buffers(texts[count.sym_name.data]), state, begins)
 
 
 def _extra_buffers(kernel: KernelText) -> Sequence[Expr]:
@@ -217,14 +218,19 @@ def manifest(forms: Sequence[Form]) -> artifact.Manifest:
     face = interface_of(first.entry)
     names = [k.name for k in first.kernels]
     assert all([k.name for k in f.kernels] == names for f in forms), "forms count kernels alike"
+    taken = len(face.inputs) - face.states
     total = cost_of(first.module, first.entry.sym_name.data)
     return artifact.Manifest(
         model=first.entry.sym_name.data,
         target="cpu",
-        inputs=tuple(_port(n, t.dims, t.dtype.name) for n, t in face.inputs),
+        inputs=tuple(_port(n, t.dims, t.dtype.name) for n, t in face.inputs[:taken]),
         outputs=tuple(_port(n, t.dims, t.dtype.name) for n, t in face.outputs),
         code=tuple(_code(form.device) for form in forms),
         symbols=tuple(artifact.Symbol(n, lo, hi) for n, lo, hi in face.symbols),
+        states=tuple(
+            artifact.State(*_port(n, t.dims, t.dtype.name), _state_file(n, i, first.module))
+            for i, (n, t) in enumerate(face.inputs[taken:])
+        ),
         needs=tuple(dict.fromkeys(_needed(first.plan))),
         kernels=tuple(_kernel(first.module, name, face) for name in names),
         flops=_size(total.flops, face),
@@ -233,6 +239,20 @@ def manifest(forms: Sequence[Form]) -> artifact.Manifest:
         arena_bound=max(f.arena.bound if f.arena is not None else 0 for f in forms),
         generator=f"tapeout {__version__}",
     )
+
+
+def _state_file(name: str, number: int, module: Module) -> str:
+    return f"states/{number}.bin" if name in module.states else ""
+
+
+def _states(form: Form) -> dict[str, bytes]:
+    """What states hold at first, as files of the artifact."""
+    names, states = form.entry.states.data, form.module.states
+    return {
+        _state_file(n, i, form.module): np.ascontiguousarray(states[n]).tobytes()
+        for i, n in enumerate(names)
+        if n in states
+    }
 
 
 def _needed(plan: Plan) -> Iterator[artifact.Need]:

@@ -35,9 +35,13 @@ class Solved:
 
 @dataclass(frozen=True)
 class Interface:
-    """Names, types and symbols of one entry, and the slots of ``session->dims``."""
+    """Names, types and symbols of one entry, and the slots of ``session->dims``.
+
+    The last ``states`` of the inputs are states; they are no outputs, for a run changes them.
+    """
 
     inputs: tuple[Port, ...]
+    states: int
     outputs: tuple[Port, ...]
     bound: tuple[Expr, ...]
     """What axes of inputs show: symbols, then expressions of several terms."""
@@ -98,7 +102,9 @@ class Interface:
 def interface_of(entry: EntryOp) -> Interface:
     """Collect the interface of an entry. E0402 when its inputs do not tell some symbol."""
     inputs = tuple(zip(entry.inputs.data, specs(entry.body.block.args), strict=True))
-    outputs = tuple(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True))
+    states = len(entry.states.data)
+    results = list(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True))
+    outputs = tuple(results[: len(results) - states])
     axes = list(dict.fromkeys(d for _, t in inputs for d in t.dims if d.constant is None))
     bare = sorted((d for d in axes if as_symbol(d) is not None), key=str)
     mixed = [d for d in axes if as_symbol(d) is None]
@@ -106,6 +112,7 @@ def interface_of(entry: EntryOp) -> Interface:
     open_sizes = list(dict.fromkeys(d for _, t in outputs for d in t.dims if _is_mixed(d)))
     return Interface(
         inputs,
+        states,
         outputs,
         (*bare, *mixed),
         tuple(_solve(bare, mixed)),

@@ -229,6 +229,7 @@ def _table(
     info = [
         ".abi = TAPEOUT_ABI",
         f".inputs = {len(face.inputs)}",
+        f".states = {face.states}",
         f".outputs = {len(face.outputs)}",
         f".symbols = {len(face.bound)}",
         f".kernels = {len(kernels)}",
