@@ -20,6 +20,7 @@ from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
 from tapeout.ir.ops.linalg import DetOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
+from tapeout.ir.ops.paged import PagedAttentionOp, WriteSlotsOp
 from tapeout.ir.ops.pool import PoolOp
 from tapeout.ir.ops.recurrent import GruOp, LstmOp, RnnOp
 from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
@@ -39,6 +40,7 @@ from tapeout.passes.tile.grouped import lower_grouped
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.nms import lower_nms
 from tapeout.passes.tile.non_zero import lower_non_zero
+from tapeout.passes.tile.paged import lower_paged_attention, lower_write_slots
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.pull import RULES, NotPullable
 from tapeout.passes.tile.recurrent import lower_recurrent
@@ -72,6 +74,8 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     CumulativeOp: (lower_cumulative,),
     ScatterElementsOp: (lower_scatter,),
     ScatterNdOp: (lower_scatter,),
+    PagedAttentionOp: (lower_paged_attention,),
+    WriteSlotsOp: (lower_write_slots,),
     TopKOp: (lower_top_k,),
     DetOp: (lower_det,),
     LstmOp: (lower_recurrent,),

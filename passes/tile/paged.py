@@ -1,0 +1,323 @@
+"""Attention on a paged cache, and writing to one.
+
+For each token and group of heads: scores of a page's keys, their exponentials, and the product
+with the page's values make a *partial* result: the greatest score, the sum of exponentials, the
+sum of values. Partials are merged in the order of pages to that of a chunk of pages, and those of
+chunks in their order. What a token gets is thus the same bits whatever tokens stand beside it, and
+whichever of its keys came in the same run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Set
+from dataclasses import dataclass
+
+from xdsl.ir import SSAValue
+
+from tapeout.ir.dtypes import i32, i64
+from tapeout.ir.expr import Expr, ceildiv
+from tapeout.ir.ops.paged import TREE, PagedAttentionOp, WriteSlotsOp
+from tapeout.ir.ops.structure import KernelOp
+from tapeout.ir.tile.ops import Bounds, index_operand, lane
+from tapeout.ir.types import IntsAttr, spec
+from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, start
+from tapeout.passes.tile.places import clamped, number
+from tapeout.passes.tile.product import row_blocks
+
+CHUNK = 8
+"""Pages whose partial results are merged before they meet those of others."""
+
+
+def lower_write_slots(kernel: KernelOp, machine: Machine, _: Set[int] = frozenset()) -> Lowered:
+    """The tile program of a write to a cache: the result begins as the pool."""
+    root = next(op for op in kernel.body.block.ops if isinstance(op, WriteSlotsOp))
+    tokens, groups, depth = spec(root.x).dims
+    pool, turned = spec(root.pool).dims, root.turned.data
+    lines = pool[3] if turned else pool[2]
+    b, pull = start(
+        kernel, f"[{tokens}, {groups}, {depth}] to slots of [{', '.join(map(str, pool))}]"
+    )
+    argument = kernel.body.block.args.index(root.pool)  # type: ignore[arg-type]
+    b.program.begins = IntsAttr((argument,))
+    with b.parallel("t", tokens) as t, b.parallel("g", groups) as g, pull.scope():
+        slot = pull.at(root.slots, [t.iv], (1, 1))
+        slot = clamped(b, b.convert(slot, i64), pool[0] * lines)
+        page, line = index_operand(0) // lines, index_operand(0) % lines
+        with b.loop("d", 0, depth, machine.lanes) as d, pull.scope():
+            column, shape = d.iv + lane(1, machine.lanes), (1, machine.lanes)
+            bounds = ((column, depth),) if depth % machine.lanes != 0 else ()
+            tile = b.broadcast(pull.at(root.x, [t.iv, g.iv, column], shape, bounds), shape)
+            inner = [column, line] if turned else [line, column]
+            b.store(tile, b.outputs[0], [page, g.iv, *inner], bounds, [slot])
+    return Lowered(b.program)
+
+
+def lower_paged_attention(kernel: KernelOp, machine: Machine, _: Set[int] = frozenset()) -> Lowered:
+    """The tile program of attention on a paged cache."""
+    return _Paged(kernel, machine).build()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a token sees: slots ``[first, end)``, in the pages ``[lo, hi)``; tiles ``[1, 1]``."""
+
+    first: SSAValue
+    end: SSAValue
+    lo: SSAValue
+    hi: SSAValue
+    tree: SSAValue | None
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The greatest score and the sum of exponentials of each row; values are summed in memory."""
+
+    top: SSAValue
+    total: SSAValue
+
+
+class _Paged:
+    def __init__(self, kernel: KernelOp, machine: Machine) -> None:
+        self.root = next(op for op in kernel.body.block.ops if isinstance(op, PagedAttentionOp))
+        self.tokens, self.heads, self.depth = spec(self.root.q).dims
+        self.pages, self.groups, _, self.lines = spec(self.root.keys).dims
+        self.depth_v = spec(self.root.values).dims[3]
+        self.share = self.heads // self.groups
+        self.dtype = accumulator(spec(self.root.q).dtype)
+        self.width, self.rows = machine.tile_n, machine.tile_m
+        shape = ", ".join(map(str, spec(self.root.q).dims))
+        self.b, self.pull = start(kernel, f"attention of [{shape}] on pages of {self.lines}")
+
+    def build(self) -> Lowered:
+        b = self.b
+        with b.parallel("t", self.tokens) as t, b.parallel("g", self.groups) as g:
+            columns = ceildiv(self.depth_v, self.width) * self.width
+            self.scores = b.alloc([self.rows, self.lines], self.dtype)
+            self.whole, self.part = (b.alloc([self.rows, columns], self.dtype) for _ in range(2))
+            seen = self.seen(t.iv)
+            sequence = self.place(self.root.sequence, [t.iv], spec(self.root.table).dims[0])
+            for lo, hi, size in row_blocks(self.share, self.rows):
+                if lo == hi:
+                    continue
+                with b.loop("h", lo, hi, size) as h, self.pull.scope():
+                    head = g.iv * self.share + h.iv
+                    self.token((t.iv, head, g.iv), size, seen, sequence)
+        return Lowered(b.program)
+
+    # Numbers that data decides
+
+    def place(self, value: SSAValue, index: list[Expr], size: Expr) -> SSAValue:
+        return clamped(self.b, self.whole_number(self.pull.at(value, index, (1, 1))), size)
+
+    def whole_number(self, x: SSAValue) -> SSAValue:
+        return self.b.convert(x, i64)
+
+    def seen(self, t: Expr) -> Seen:
+        """Bounds of a token, and the pages between them that the table has."""
+        b, root = self.b, self.root
+        first, end = (
+            self.whole_number(self.pull.at(v, [t], (1, 1))) for v in (root.first, root.end)
+        )
+        first = b.map("max", first, number(b, 0))
+        tree = None if root.tree is None else self.pull.at(root.tree, [t], (1, 1))
+        last = end if tree is None else b.map("add", end, number(b, TREE))
+        count = spec(root.table).dims[1]
+        lo = b.map("div", first, number(b, self.lines))
+        up = b.map("add", last, number(b, self.lines - 1))
+        hi = b.map("div", b.map("max", up, number(b, 0)), number(b, self.lines))
+        return Seen(first, end, lo, b.map("min", hi, number(b, count)), tree)
+
+    # One token and a block of its heads
+
+    def token(self, at: tuple[Expr, Expr, Expr], size: int, seen: Seen, sequence: SSAValue) -> None:
+        b, t = self.b, at[0]
+        self.clear(self.whole, size)
+        chunks = [b.map("div", seen.lo, number(b, CHUNK)), self.up(seen.hi, CHUNK)]
+        lo, hi = index_operand(0), index_operand(1)
+        start_with = [*self.nothing(size)]
+        with b.loop("c", lo, hi, 1, start_with, indices=chunks) as c, self.pull.scope():
+            first = b.map("max", seen.lo, number(b, c.iv * CHUNK))
+            last = b.map("min", seen.hi, number(b, (c.iv + 1) * CHUNK))
+            self.clear(self.part, size)
+            inner = self.nothing(size)
+            with b.loop("l", lo, hi, 1, inner, indices=[first, last]) as n, self.pull.scope():
+                page = self.table(sequence, n.iv)
+                n.next = self.page(at, size, seen, n.iv, page, Partial(*n.carried))
+            merged, keep, take = self.merged(Partial(*c.carried), Partial(*n.results))
+            self.merge_values(keep, take, size)
+            c.next = [merged.top, merged.total]
+        total = c.results[1]
+        none = b.map("eq", total, self.literal(0))
+        total = b.map("where", none, self.literal(1), total)
+        for column, bounds in self.columns():
+            index = [lane(0, size), column]
+            y = b.map("div", b.load(self.whole, index, (size, self.width)), total)
+            y = b.convert(y, spec(self.root.y).dtype)
+            b.store(y, b.outputs[0], [t, at[1] + lane(0, size), column], bounds)
+
+    def up(self, x: SSAValue, by: int) -> SSAValue:
+        return self.b.map("div", self.b.map("add", x, number(self.b, by - 1)), number(self.b, by))
+
+    def table(self, sequence: SSAValue, column: Expr) -> SSAValue:
+        table = self.pull.buffers[self.root.table]
+        page = self.b.load(table, [index_operand(0), column], (1, 1), indices=[sequence])
+        return clamped(self.b, self.whole_number(page), self.pages)
+
+    def nothing(self, size: int) -> list[SSAValue]:
+        return [self.b.full(v, (size, 1), self.dtype) for v in (-math.inf, 0)]
+
+    def literal(self, value: float) -> SSAValue:
+        return self.b.full(value, (1, 1), self.dtype)
+
+    def clear(self, buffer: SSAValue, size: int) -> None:
+        zero = self.b.full(0, (size, self.width), self.dtype)
+        with self.b.loop("z", 0, self.depth_v, self.width) as z:
+            self.b.store(zero, buffer, [lane(0, size), z.iv + lane(1, self.width)])
+
+    # One page
+
+    def page(
+        self,
+        at: tuple[Expr, Expr, Expr],
+        size: int,
+        seen: Seen,
+        place: Expr,
+        page: SSAValue,
+        before: Partial,
+    ) -> list[SSAValue]:
+        """Add a page to what stands in ``part``."""
+        b = self.b
+        base = number(b, place * self.lines)
+        low = b.map("max", b.map("sub", seen.first, base), number(b, 0))
+        high = b.map("min", b.map("sub", seen.end, base), number(b, self.lines))
+        top = self.score(at, size, page, low, b.map("sub", seen.end, base), seen.tree)
+        total = self.exponentials(top, size)
+        merged, keep, take = self.merged(before, Partial(top, total))
+        until = high if seen.tree is None else number(b, self.lines)
+        self.add_values(at[2], size, page, (low, until), keep, take)
+        return [merged.top, merged.total]
+
+    def score(
+        self,
+        at: tuple[Expr, Expr, Expr],
+        size: int,
+        page: SSAValue,
+        low: SSAValue,
+        high: SSAValue,
+        tree: SSAValue | None,
+    ) -> SSAValue:
+        """Scores of a page, hidden ones -inf; returns the greatest of each row."""
+        b, (t, head, group) = self.b, at
+        never = b.full(-math.inf, (size, self.width), self.dtype)
+        with b.loop("n", 0, self.lines, self.width, [never]) as n, self.pull.scope():
+            column = n.iv + lane(1, self.width)
+            zero = b.full(0, (size, self.width), self.dtype)
+            with b.loop("d", 0, self.depth, 1, [zero]) as d, self.pull.scope():
+                q = self.pull.at(self.root.q, [t, head + lane(0, size), d.iv], (size, 1))
+                keys = self.pull.buffers[self.root.keys]
+                index = [index_operand(0), group, d.iv, column]
+                k = b.load(keys, index, (1, self.width), indices=[page])
+                q, k = b.convert(q, self.dtype), b.convert(k, self.dtype)
+                d.next = [b.dot(q, k, d.carried[0])]
+            s = b.map("mul", d.results[0], self.literal(self.root.scale.data))
+            s = self.capped(s)
+            s = b.map("where", self.visible(column, low, high, tree), s, self.literal(-math.inf))
+            b.store(s, self.scores, [lane(0, size), column])
+            n.next = [b.map("max", n.carried[0], s)]
+        return b.reduce("max", n.results[0], 1)
+
+    def capped(self, s: SSAValue) -> SSAValue:
+        cap = self.root.softcap.data
+        if cap > 0:
+            s = self.b.map("tanh", self.b.map("div", s, self.literal(cap)))
+            s = self.b.map("mul", s, self.literal(cap))
+        return s
+
+    def visible(
+        self, column: Expr, low: SSAValue, high: SSAValue, tree: SSAValue | None
+    ) -> SSAValue:
+        """Which lines of a page are seen: all places count from the page's first line."""
+        b, shape = self.b, (1, self.width)
+        line = b.convert(b.index(column, shape), i32)
+        low, short = b.convert(low, i32), b.convert(high, i32)
+        seen = b.map("and", b.map("ge", line, low), b.map("lt", line, short))
+        if tree is None:
+            return seen
+        behind = b.map("sub", b.index(column, shape), high)
+        inside = b.map(
+            "and", b.map("ge", behind, number(b, 0)), b.map("lt", behind, number(b, TREE))
+        )
+        bit = b.map("shift_right", tree, b.map("max", behind, number(b, 0)))
+        bit = b.map("ne", b.map("and", bit, number(b, 1)), number(b, 0))
+        return b.map("or", seen, b.map("and", inside, bit))
+
+    def exponentials(self, top: SSAValue, size: int) -> SSAValue:
+        """Scores to ``exp(score - greatest)`` in place; returns the sum of each row."""
+        b = self.b
+        top = self.finite(top)
+        zero = b.full(0, (size, self.width), self.dtype)
+        with b.loop("n", 0, self.lines, self.width, [zero]) as n:
+            index = [lane(0, size), n.iv + lane(1, self.width)]
+            s = b.load(self.scores, index, (size, self.width))
+            grown = b.map("exp", b.map("sub", s, top))
+            b.store(grown, self.scores, index)
+            n.next = [b.map("add", n.carried[0], grown)]
+        return b.reduce("sum", n.results[0], 1)
+
+    def finite(self, top: SSAValue) -> SSAValue:
+        """0 where nothing is seen: a difference of infinities is no number."""
+        hidden = self.b.map("eq", top, self.literal(-math.inf))
+        return self.b.map("where", hidden, self.literal(0), top)
+
+    def merged(self, one: Partial, other: Partial) -> tuple[Partial, SSAValue, SSAValue]:
+        """Two partials as one, and what their sums of values are multiplied by for it."""
+        b = self.b
+        top = b.map("max", one.top, other.top)
+        even = self.finite(top)
+        keep = b.map("exp", b.map("sub", one.top, even))
+        take = b.map("exp", b.map("sub", other.top, even))
+        total = b.map("fma", other.total, take, b.map("mul", one.total, keep))
+        return Partial(top, total), keep, take
+
+    def add_values(
+        self,
+        group: Expr,
+        size: int,
+        page: SSAValue,
+        lines: tuple[SSAValue, SSAValue],
+        keep: SSAValue,
+        take: SSAValue,
+    ) -> None:
+        """``part = part * keep + (exponentials @ values) * take``."""
+        b, values = self.b, self.pull.buffers[self.root.values]
+        lo, hi = index_operand(0), index_operand(1)
+        for column, bounds in self.columns():
+            zero = b.full(0, (size, self.width), self.dtype)
+            with b.loop("j", lo, hi, 1, [zero], indices=list(lines)) as j, self.pull.scope():
+                p = b.load(self.scores, [lane(0, size), j.iv], (size, 1))
+                index = [index_operand(0), group, j.iv, column]
+                v = b.load(values, index, (1, self.width), bounds, indices=[page])
+                j.next = [b.dot(p, b.convert(v, self.dtype), j.carried[0])]
+            index = [lane(0, size), column]
+            kept = b.map("mul", b.load(self.part, index, (size, self.width)), keep)
+            b.store(b.map("fma", j.results[0], take, kept), self.part, index)
+
+    def merge_values(self, keep: SSAValue, take: SSAValue, size: int) -> None:
+        """``whole = whole * keep + part * take``."""
+        b = self.b
+        for column, _ in self.columns():
+            index = [lane(0, size), column]
+            whole, part = (b.load(x, index, (size, self.width)) for x in (self.whole, self.part))
+            b.store(b.map("fma", part, take, b.map("mul", whole, keep)), self.whole, index)
+
+    def columns(self) -> list[tuple[Expr, Bounds]]:
+        """The columns of the values, as many at a time as a register tile has."""
+        found: list[tuple[Expr, Bounds]] = []
+        count = self.depth_v.constant
+        assert count is not None, "the size of a head is known"
+        for first in range(0, count, self.width):
+            column = first + lane(1, self.width)
+            cut = first + self.width > count
+            found.append((column, ((column, self.depth_v),) if cut else ()))
+        return found
