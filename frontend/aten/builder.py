@@ -28,6 +28,8 @@ class Builder(Emit):
         """Append to a block."""
         super().__init__(Inserter(InsertPoint.at_end(block)))
         self.module, self.sizes = module, sizes
+        # Current values of the key-value cache's inputs and states by name, where there is one.
+        self.cache: dict[str, SSAValue] | None = None
         # The node that is being imported, as messages call it.
         self.place = ""
 

@@ -14,6 +14,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
 
 from tapeout.frontend.aten.builder import Builder
+from tapeout.frontend.aten.cache import cache_of
 from tapeout.frontend.aten.call import Call, operator_name, place
 from tapeout.frontend.aten.element_types import Array, array_of, element_type
 from tapeout.frontend.aten.export import Exported, decomposed
@@ -22,6 +23,7 @@ from tapeout.frontend.aten.refusals import is_size, unsupported_operators
 from tapeout.frontend.aten.registry import Rule, find_rule, signature
 from tapeout.frontend.aten.sizes import Range, Sizes
 from tapeout.ir.errors import CompileError, together
+from tapeout.ir.expr import Expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.types import Spec
@@ -66,13 +68,21 @@ class Importer:
         given = [(n, s) for n, s in inputs if _is_tensor_input(n, s)]
         ports = [(s.arg.name, self.spec(n)) for n, s in given]
         names = [str(s.target) for _, s in states]
-        ports += [(name, self.spec(n)) for name, (n, _) in zip(names, states, strict=True)]
-        entry = EntryOp("main", ports, states=names)
+        kept = [(name, self.spec(n)) for name, (n, _) in zip(names, states, strict=True)]
+        cache = cache_of(graph)
+        more = [] if cache is None else cache.inputs(_tokens(ports))
+        cached = [] if cache is None else cache.states()
+        ports += [*more, *kept, *cached]
+        entry = EntryOp("main", ports, states=[*names, *(name for name, _ in cached)])
         module = Module(ModuleOp([entry]))
         module.states.update(self.first_contents(names))
         self.builder = Builder(module, entry.body.block, self.sizes)
-        for (node, _), argument in zip([*given, *states], entry.body.block.args, strict=True):
-            self.values[node] = argument
+        arguments = dict(zip((name for name, _ in ports), entry.body.block.args, strict=True))
+        for node, spec in [*given, *states]:
+            name = str(spec.target) if spec.kind is InputKind.BUFFER else spec.arg.name
+            self.values[node] = arguments[name]
+        if cache is not None:
+            self.builder.cache = arguments
         for node, spec in inputs:
             if node not in self.values:
                 self.values[node] = self.fixed(node, spec)
@@ -192,9 +202,17 @@ class Importer:
         names = output_names(self.program, len(values))
         kept = [(n, v) for n, v in zip(names, values, strict=True) if isinstance(v, SSAValue)]
         new = {str(s.target): v for s, v in made if s.kind in _STATE_OUTPUTS}
+        new |= {n: v for n, v in (self.builder.cache or {}).items() if n not in new}
         kept += [(name, new[name]) for name in entry.states.data]
         self.builder.builder.insert(ReturnOp([v for _, v in kept]))
         entry.properties["outputs"] = type(entry.outputs)(tuple(n for n, _ in kept))
+
+
+def _tokens(ports: Sequence[tuple[str, Spec]]) -> Expr:
+    """How many tokens a program takes: the length of its input ``positions``."""
+    found = [t.dims[0] for name, t in ports if name == "positions"]
+    assert found, "a program with a cache takes the positions of its tokens"
+    return found[0]
 
 
 def _changed_buffers(program: ExportedProgram) -> set[str]:

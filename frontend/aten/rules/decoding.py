@@ -1,0 +1,60 @@
+"""Attention of language models on a cache that the program keeps."""
+
+from __future__ import annotations
+
+from xdsl.ir import SSAValue
+
+from tapeout.frontend.aten.builder import Builder
+from tapeout.frontend.aten.call import Call
+from tapeout.frontend.aten.registry import rule
+from tapeout.ir.dtypes import i32, i64
+from tapeout.ir.ops.paged import PagedAttentionOp, WriteSlotsOp
+from tapeout.ir.types import spec
+
+
+@rule("tapeout.attend")
+def attend(
+    b: Builder,
+    call: Call,
+    q: SSAValue,
+    k: SSAValue,
+    v: SSAValue,
+    layer: int,
+    scale: float,
+    softcap: float,
+    window: int,
+) -> SSAValue:
+    """Write keys and values of all tokens to the cache, then attend to it token by token."""
+    cache = b.cache
+    assert cache is not None, "a graph that attends has a cache"
+    q, k, v = (_by_token(b, x) for x in (q, k, v))
+    for name, x, turned in ((f"keys.{layer}", k, True), (f"values.{layer}", v, False)):
+        cache[name] = b.op(WriteSlotsOp, cache[name], cache["slots"], x, turned=turned)
+    y = b.op(
+        PagedAttentionOp,
+        q,
+        cache[f"keys.{layer}"],
+        cache[f"values.{layer}"],
+        cache["table"],
+        cache["sequence"],
+        _first(b, cache["positions"], window),
+        cache["end"],
+        cache.get("tree"),
+        scale=scale,
+        softcap=softcap,
+    )
+    return b.reshape(y, call.output.dims)
+
+
+def _by_token(b: Builder, x: SSAValue) -> SSAValue:
+    """``[1, H, T, D]`` as ``[T, H, D]``."""
+    _, heads, tokens, depth = spec(x).dims
+    return b.transpose(b.reshape(x, (heads, tokens, depth)), (1, 0, 2))
+
+
+def _first(b: Builder, positions: SSAValue, window: int) -> SSAValue:
+    """The first slot that a token sees: the ``window`` places up to its own, or all."""
+    if not window:
+        return b.expand(b.constant(0, i32), spec(positions).dims)
+    first = b.map("sub", positions, b.constant(window - 1, i64))
+    return b.convert(b.map("max", first, b.constant(0, i64)), i32)

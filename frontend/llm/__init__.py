@@ -1,0 +1,1 @@
+"""Causal language models of ``transformers`` as programs with a paged key-value cache."""
