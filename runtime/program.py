@@ -24,6 +24,7 @@ from tapeout.runtime.tensors import (
 )
 
 if TYPE_CHECKING:
+    from tapeout.runtime.decoding import DecodingSession
     from tapeout.runtime.profile import KernelTime
     from tapeout.runtime.session import Session
 
@@ -108,6 +109,20 @@ class Program:
         from tapeout.runtime.session import Session
 
         return Session(self.run_on, self.manifest, sizes, self._first)
+
+    def decoding(
+        self, batch: int = 1, max_length: int = 2048, pages: int | None = None
+    ) -> "DecodingSession":
+        """Begin a session of a language model: ``batch`` sequences of up to ``max_length`` tokens.
+
+        ``pages`` of 64 tokens the cache has; enough for all sequences when None. Forks share them.
+        Errors: E0519 for a program that is no language model.
+        """
+        from tapeout.runtime.decoding import Decoder, DecodingSession, is_decoder
+
+        if not is_decoder(self.manifest):
+            raise RunError("E0519", "the program is no language model", (), "program.session()")
+        return DecodingSession(Decoder(self.run_on, self.manifest), batch, max_length, pages)
 
     def run_on(self, inputs: Mapping[str, Any], states: Mapping[str, Array]) -> Arrays:
         """Run once on states that the caller keeps, which are changed in place."""

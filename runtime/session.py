@@ -16,6 +16,7 @@ from tapeout.runtime.tensors import Array
 Run = Callable[[Mapping[str, Any], Mapping[str, Array]], dict[str, Array]]
 """Runs a program once on inputs and on states, which it changes in place."""
 
+
 class Session:
     """States of one program; sessions of one program do not see each other."""
 
