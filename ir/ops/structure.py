@@ -62,7 +62,7 @@ class EntryOp(IRDLOperation):
                 "sym_name": StringAttr(name),
                 "inputs": StrsAttr(tuple(n for n, _ in inputs)),
                 "outputs": StrsAttr(tuple(outputs)),
-                "states": StrsAttr(tuple(states)),
+                **({"states": StrsAttr(tuple(states))} if states else {}),
             },
             regions=[Region(block)],
         )
