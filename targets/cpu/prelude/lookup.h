@@ -93,8 +93,10 @@ TO_FN v_i32 to_widen(v_u16 x) { return TO_TO(x, v_i32); }
 #if TO_NEON
 TO_FN void to_add_wide(v_i32 *sums, to_line_pairs low, to_line_pairs high, int up) {
   const uint16x8_t x = (uint16x8_t)low, y = (uint16x8_t)high;
-  sums[0] += (v_i32)vmovl_u16(vget_low_u16(x)) << up, sums[1] += (v_i32)vmovl_high_u16(x) << up;
-  sums[2] += (v_i32)vmovl_u16(vget_low_u16(y)) << up, sums[3] += (v_i32)vmovl_high_u16(y) << up;
+  sums[0] = v_add_i32(sums[0], (v_i32)(vmovl_u16(vget_low_u16(x)) << up));
+  sums[1] = v_add_i32(sums[1], (v_i32)(vmovl_high_u16(x) << up));
+  sums[2] = v_add_i32(sums[2], (v_i32)(vmovl_u16(vget_low_u16(y)) << up));
+  sums[3] = v_add_i32(sums[3], (v_i32)(vmovl_high_u16(y) << up));
 }
 #else
 #define TO_8(at) (at), (at) + 1, (at) + 2, (at) + 3, (at) + 4, (at) + 5, (at) + 6, (at) + 7
@@ -105,8 +107,11 @@ TO_FN void to_add_wide(v_i32 *sums, to_line_pairs low, to_line_pairs high, int u
 #else
 #define TO_COLUMNS(q) 4 * (q), 4 * (q) + 1, 4 * (q) + 2, 4 * (q) + 3
 #endif
+TO_FN void to_add_vector(v_i32 *sum, v_u16 x, int up) {
+  *sum = v_add_i32(*sum, (v_i32)((v_u32)to_widen(x) << up));
+}
 #define TO_ADD_WIDE(q) \
-  sums[q] += to_widen((v_u16)__builtin_shufflevector(low, high, TO_COLUMNS(q))) << up
+  to_add_vector(sums + (q), (v_u16)__builtin_shufflevector(low, high, TO_COLUMNS(q)), up)
 TO_FN void to_add_wide(v_i32 *sums, to_line_pairs low, to_line_pairs high, int up) {
   TO_ADD_WIDE(0), TO_ADD_WIDE(1), TO_ADD_WIDE(2), TO_ADD_WIDE(3);
 }
