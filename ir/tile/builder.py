@@ -177,3 +177,17 @@ class TileBuilder:
     def dot(self, a: SSAValue, b: SSAValue, acc: SSAValue) -> SSAValue:
         """``acc + a @ b``."""
         return self.insert(ops.DotOp(a, b, acc))
+
+    def look_up(
+        self,
+        tables: SSAValue,
+        tables_at: Sequence[ExprLike],
+        codes: SSAValue,
+        codes_at: Sequence[ExprLike],
+        acc: SSAValue,
+        up: int,
+        ahead: int,
+    ) -> SSAValue:
+        """``acc + (a @ codes << up)``, from tables of the sums of ``a``."""
+        at = [[as_expr(i) for i in place] for place in (tables_at, codes_at)]
+        return self.insert(ops.LookUpOp(tables, at[0], codes, at[1], acc, up, ahead))

@@ -22,6 +22,9 @@ from tapeout.ir.tile.ops import bounds_of, buffer_of, index_position, lane_axis,
 Bytes = Mapping[str, int]
 """Bytes by memory level."""
 
+TABLE_BYTES = 32
+"""What the table of a step of ``tile.look_up`` takes: 16 entries in halves."""
+
 
 class DataDecides(ValueError):
     """How much a program does depends on its data: no count holds for all of it."""
@@ -58,7 +61,10 @@ def count(program: ops.ProgramOp, symbols: Mapping[str, int]) -> Counts:
 
 
 def flops(op: Operation) -> int:
-    """Arithmetic of one tile operator: a function's own count per lane, two per step of a dot."""
+    """Arithmetic of one tile operator: a function's own count per lane, two per step of a dot.
+
+    What is looked up is added: one.
+    """
     match op:
         case ops.MapOp():
             return SCALARS[op.fn.data].flops * math.prod(tile_of(op.y).shape)
@@ -66,6 +72,8 @@ def flops(op: Operation) -> int:
             return math.prod(tile_of(op.x).shape) - math.prod(tile_of(op.y).shape)
         case ops.DotOp():
             return 2 * math.prod(tile_of(op.y).shape) * tile_of(op.a).shape[1]
+        case ops.LookUpOp():
+            return math.prod(tile_of(op.y).shape) * op.steps * op.bits
         case _:
             return 0
 
@@ -82,6 +90,8 @@ class _Counter:
         return total
 
     def operator(self, op: Operation, symbols: dict[str, int]) -> Counts:
+        if isinstance(op, ops.LookUpOp):
+            return Counts(flops(op), _looked_up(op))
         if not isinstance(op, ops.ForOp | ops.LoadOp | ops.StoreOp):
             return Counts(flops(op))
         key = op, tuple(symbols[name] for name in sorted(self.needed(op)))
@@ -137,6 +147,13 @@ def _moved(op: ops.LoadOp | ops.StoreOp, symbols: Mapping[str, int]) -> Counts:
     lanes = int(mask(_open_bounds(op), tile.shape, known).sum())
     moved = {buffer_of(op.buffer).space: lanes * buffer_of(op.buffer).dtype.bytes}
     return Counts(loaded=moved) if isinstance(op, ops.LoadOp) else Counts(stored=moved)
+
+
+def _looked_up(op: ops.LookUpOp) -> Bytes:
+    """The codes, and a table for each row."""
+    rows, columns = tile_of(op.y).shape
+    codes, tables = op.bits * op.steps // 2 * columns, rows * op.steps * TABLE_BYTES
+    return _added({buffer_of(op.codes).space: codes}, {buffer_of(op.tables).space: tables})
 
 
 def _added(a: Bytes, b: Bytes) -> Bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from xdsl.ir import Block, Operation, SSAValue
 
 from tapeout.ir import scalars
-from tapeout.ir.expr import Symbol
+from tapeout.ir.expr import Expr, Symbol
 from tapeout.ir.ops.pointwise import ConvertOp as NNConvert
 from tapeout.ir.scalars import COMBINERS
 from tapeout.ir.tile import ops
@@ -121,6 +121,8 @@ class _State:
             case ops.DotOp():
                 a, b, acc = (self.tiles[v] for v in (op.a, op.b, op.acc))
                 self.tiles[op.y] = acc + a.astype(acc.dtype) @ b.astype(acc.dtype)
+            case ops.LookUpOp():
+                self.tiles[op.y] = self.look_up(op)
             case _:
                 raise AssertionError(f"{op.name} has no meaning at the tile level")
 
@@ -170,6 +172,26 @@ class _State:
             return np.full(spec.shape, fill)
         found = array[index] if index else np.broadcast_to(array, spec.shape)
         return np.where(inside, found, fill)
+
+    def look_up(self, op: ops.LookUpOp) -> Array:
+        acc = np.array(self.tiles[op.acc])
+        codes = self.piece(op.codes, op.codes_at.data, 0)
+        for r in range(acc.shape[0]):
+            tables = self.piece(op.tables, op.tables_at.data, r).astype(acc.dtype)
+            entries = tables[:, 0] + 32 * tables[:, 1]
+            for bit, step in np.ndindex(op.bits, op.steps):
+                numbers = codes[bit, step // 2] >> 4 * (step % 2) & 15
+                acc[r] += entries[step][numbers] << bit + op.up.data
+        return acc
+
+    def piece(self, buffer: SSAValue, at: Sequence[Expr], row: int) -> Array:
+        """What lies at a place along the leading axes of a buffer, for one row of a tile."""
+        found = self.buffers[buffer]
+        for e in at:
+            i = np.broadcast_to(at_lanes(e, (row + 1, 1), self.known(())), (row + 1, 1))[row, 0]
+            assert 0 <= i < found.shape[0], f"index {e} = {i} outside [0, {found.shape[0]})"
+            found = found[i]
+        return found
 
     def store(self, op: ops.StoreOp) -> None:
         inside, index = self.lanes(op, tile_of(op.value).shape)

@@ -36,6 +36,9 @@ from tapeout.ir.types import ExprsAttr, IntAttr, IntsAttr, StrAttr, StrsAttr
 
 Bounds = Sequence[tuple[Expr, Expr]]
 
+MOST_LOOKED_UP = 64
+"""Entries of 10 bits, each times its bit, that 16 bits can sum."""
+
 
 def lane(axis: int, size: int) -> Expr:
     """The position along one axis of a tile, in ``[0, size)``; 0 for a size of 1."""
@@ -447,3 +450,67 @@ class DotOp(IRDLOperation):
 
     def __init__(self, a: SSAValue, b: SSAValue, acc: SSAValue) -> None:
         super().__init__(operands=[a, b, acc], result_types=[acc.type])
+
+
+@irdl_op_definition
+class LookUpOp(IRDLOperation):
+    """``acc + (a @ codes << up)`` for codes of few bits: what ``a`` adds up to is looked up.
+
+    A *step* is four neighbours along the summed axis. Bit ``b`` of their four codes is a number
+    below 16, whose entry in the table of the step is the sum of those ``a`` whose bit is set::
+
+        y[r, c] = acc[r, c] + sum over steps s and bits b of entry(r, s, number(s, b, c)) << b + up
+        number(s, b, c) = codes[.., b, s // 2, c] >> 4 * (s % 2) & 15
+        entry(r, s, e) = tables[.., s, 0, e] + 32 * tables[.., s, 1, e]
+
+    ``tables`` u8 ``[.., steps, 2, 16]`` holds entries of 10 bits as halves of 5, ``codes`` u8
+    ``[.., bits, steps / 2, columns]``; ``tables_at``, which may depend on the row, and ``codes_at``
+    are places along their leading axes. ``acc`` is i32 ``[rows, columns]``. Three bits at most are
+    summed in 16 bits, unsigned: ``(2**min(bits, 3) - 1) * steps`` is at most 64. ``ahead``: how
+    many bytes before their use codes are asked for, as by ``tile.prefetch``.
+    Source: T-MAC, arXiv:2407.00088.
+    """
+
+    name = "tile.look_up"
+    tables = operand_def(BufferType)
+    codes = operand_def(BufferType)
+    acc = operand_def(TileType)
+    tables_at = prop_def(ExprsAttr)
+    codes_at = prop_def(ExprsAttr)
+    up = prop_def(IntAttr)
+    ahead = prop_def(IntAttr)
+    y = result_def(TileType)
+
+    def __init__(
+        self,
+        tables: SSAValue,
+        tables_at: Sequence[Expr],
+        codes: SSAValue,
+        codes_at: Sequence[Expr],
+        acc: SSAValue,
+        up: int,
+        ahead: int,
+    ) -> None:
+        super().__init__(
+            operands=[tables, codes, acc],
+            properties={
+                "tables_at": ExprsAttr(tuple(tables_at)),
+                "codes_at": ExprsAttr(tuple(codes_at)),
+                "up": IntAttr(up),
+                "ahead": IntAttr(ahead),
+            },
+            result_types=[acc.type],
+        )
+        assert self.steps % 2 == 0, "two steps share a byte"
+        most = MOST_LOOKED_UP // ((1 << min(self.bits, 3)) - 1)
+        assert self.steps <= most, f"{self.steps} steps of {self.bits} bits overflow 16 bits"
+
+    @property
+    def bits(self) -> int:
+        """The bits of a code."""
+        return int(buffer_of(self.codes).dims[-3])
+
+    @property
+    def steps(self) -> int:
+        """The steps that are summed."""
+        return int(buffer_of(self.tables).dims[-3])

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import DType, f32, i8
-from tapeout.ir.expr import as_expr
+from tapeout.ir.expr import as_expr, is_less, product
+from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.types import spec
 from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.layers import Layer
+from tapeout.passes.quantize.weights import WeightFormat
+from tapeout.passes.tile.looked_up import MOST_ROWS
 
 ROUNDING_OPS = {"static": 4, "dynamic": 8}
 """Operations for each activation that becomes a byte: multiply, round, add, narrow; and for a
@@ -26,6 +29,26 @@ scale per row, two extremes and a second read before."""
 
 DOT = 4
 """Products of bytes that one instruction sums: with fewer channels to sum, none is used."""
+
+
+@dataclass(frozen=True)
+class LookUps:
+    """For few rows, codes of up to ``bits`` bits are looked up.
+
+    ``rate``: 1e9 multiplications and additions per second of codes of one bit, which it replaces.
+    """
+
+    bits: int = 0
+    rate: float = 0.0
+
+    def take(self, layer: Layer, format: WeightFormat) -> bool:
+        """Whether the products of a layer with such weights are looked up."""
+        rows = product(spec(layer.op.y).dims[:-1])
+        return (
+            isinstance(layer.op, MatmulOp)
+            and format.bits <= self.bits
+            and is_less(rows, MOST_ROWS + 1)
+        )
 
 
 @dataclass(frozen=True)
@@ -39,6 +62,7 @@ class Rates:
     products: Mapping[DType, float]
     bytes: float
     source: str
+    lookups: LookUps = LookUps()
 
 
 @dataclass(frozen=True)
@@ -88,6 +112,8 @@ class Predictor:
             return plain
         if format.weight is None:
             return self.rates.products.get(format.compute, plain)
+        if self.rates.lookups.take(layer, format.weight):
+            return self.rates.lookups.rate / format.weight.bits
         # Bytes that no dot takes are widened, and multiplied and added one by one.
         return self.rates.products[i8] if layer.run >= DOT else plain / 2
 

@@ -130,28 +130,39 @@ class PackCodes:
 
 @dataclass(frozen=True)
 class PackScales:
-    """``[N, G]`` to ``[panels, G, 16]``; zeros fill the last panels."""
+    """``[N, G]`` to ``[panels, G, width]``; zeros fill the last panels."""
+
+    width: int = PANEL
 
     def __call__(self, array: Array) -> Array:
         """Pack scales or zero points."""
         n, count = array.shape
-        padded = np.zeros((panels_of(n) * PANEL, count), array.dtype)
+        padded = np.zeros((panels_of(n, self.width) * self.width, count), array.dtype)
         padded[:n] = array
-        return np.ascontiguousarray(padded.reshape(-1, PANEL, count).transpose(0, 2, 1))
+        return np.ascontiguousarray(padded.reshape(-1, self.width, count).transpose(0, 2, 1))
 
 
-def panels_of(n: int) -> int:
-    """Panels of ``n`` columns, as many as whole tasks take."""
-    return -(-n // (PANEL * MOST_PANELS)) * MOST_PANELS
+def panels_of(n: int, width: int = PANEL) -> int:
+    """Panels of ``width`` columns that hold ``n``, as many as whole tasks take."""
+    most = PANEL * MOST_PANELS
+    return -(-n // most) * most // width
 
 
 def lower_grouped(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     """The tile program of a grouped product with its epilogue."""
+    return Grouped(with_joined_rows(kernel, constants), machine).build()
+
+
+def with_joined_rows(kernel: KernelOp, constants: Set[int]) -> KernelOp:
+    """The kernel with its rows as one axis; NotPullable where the weights are no constants."""
     root = root_of(kernel)
     weights = {v for v in (root.codes, root.scale, root.zero) if v is not None}
     if not all(isinstance(v, BlockArgument) and v.index in constants for v in weights):
         raise NotPullable("codes and scales are packed when compiling")
-    return _Grouped(rows_joined(kernel, root.y, weights), machine).build()
+    kernel = rows_joined(kernel, root.y, weights)
+    if spec(root_of(kernel).y).rank != 2:
+        raise NotPullable("the rows of a grouped product are one axis")
+    return kernel
 
 
 def root_of(kernel: KernelOp) -> GroupedMatmulOp:
@@ -159,12 +170,16 @@ def root_of(kernel: KernelOp) -> GroupedMatmulOp:
     return next(op for op in kernel.body.block.ops if isinstance(op, GroupedMatmulOp))
 
 
-class _Grouped:
+class Grouped:
+    """Builds the program of a product whose rows are one axis; sums of groups are dots."""
+
+    width = PANEL
+    """Columns of a panel."""
+
     def __init__(self, kernel: KernelOp, machine: Machine) -> None:
+        """Choose how many rows and panels one tile of sums has."""
         self.kernel, self.machine = kernel, machine
         self.root = root_of(kernel)
-        if spec(self.root.y).rank != 2:
-            raise NotPullable("the rows of a grouped product are one axis")
         self.m, self.n = spec(self.root.y).dims
         self.layout = Layout(self.root.bits.data, self.root.group.data)
         self.groups = spec(self.root.codes).dims[1] // self.root.group.data
@@ -176,12 +191,13 @@ class _Grouped:
         self.rows = max(1, room // (self.panels * vectors))
 
     def build(self) -> Lowered:
+        """The program, and how its weights are packed."""
         arguments = self.kernel.body.block.args
         inputs = [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)]
         packs: dict[int, Pack] = {}
         for value, pack, dims in self.packed():
             assert isinstance(value, BlockArgument), "only operands are packed"
-            dims = (as_expr(panels_of(int(self.n))), *dims)
+            dims = (as_expr(panels_of(int(self.n), self.width)), *dims)
             inputs[value.index] = (f"x{value.index}", BufferSpec(dims, spec(value).dtype))
             packs[value.index] = pack
         outputs = [(f"y{i}", buffer_spec(v)) for i, v in enumerate(self.kernel.returned)]
@@ -195,17 +211,23 @@ class _Grouped:
         lay, root = self.layout, self.root
         inner = map(as_expr, (lay.blocks, lay.vectors, PANEL, STEP))
         yield root.codes, PackCodes(lay), (self.groups, *inner)
-        for value in (root.scale, root.zero):
+        yield from self.packed_scales()
+
+    def packed_scales(self) -> Iterator[tuple[SSAValue, Pack, tuple[Expr, ...]]]:
+        """Those of the operands that are scales or zero points."""
+        for value in (self.root.scale, self.root.zero):
             if value is not None:
-                yield value, PackScales(), (spec(value).dims[1], as_expr(PANEL))
+                yield value, PackScales(self.width), (spec(value).dims[1], as_expr(self.width))
 
     def title(self) -> str:
+        """What the kernel computes."""
         k, lay = spec(self.root.a).dims[-1], self.layout
         weights = f"[{k}, {self.n}] of {lay.bits} bits in groups of {lay.group}"
         return f"product [{self.m}, {k}] x {weights}"
 
     def loops(self) -> None:
-        chunk, width = CHUNK * self.rows, self.panels * PANEL
+        """All rows and columns."""
+        chunk, width = CHUNK * self.rows, self.panels * self.width
         if is_less(self.m, chunk + 1):
             with self.b.parallel("j", self.n, width) as loop, self.pull.scope():
                 self.columns(loop.iv, ZERO, self.m)
@@ -222,13 +244,13 @@ class _Grouped:
             with self.b.loop("i", lo, hi, size) as loop, self.pull.scope():
                 row = first + loop.iv + lane(0, size)
                 for q, total in enumerate(self.sum(row, j, size)):
-                    self.finish(row, j + q * PANEL + lane(1, PANEL), size, total)
+                    self.finish(row, j + q * self.width + lane(1, self.width), size, total)
 
     def sum(self, row: Expr, j: Expr, size: int) -> list[SSAValue]:
         """The product of some rows with each of the panels from column ``j`` on."""
-        start = [self.b.full(0, (size, PANEL), f32) for _ in range(self.panels)]
+        start = [self.b.full(0, (size, self.width), f32) for _ in range(self.panels)]
         with self.b.loop("g", 0, self.groups, 1, start) as loop, self.pull.scope():
-            places = [j // PANEL + q for q in range(self.panels)]
+            places = [j // self.width + q for q in range(self.panels)]
             sums = self.group(loop.iv, row, size, places)
             left = self.at_group(self.root.a_scale, [row], loop.iv, (size, 1))
             loop.next = [
@@ -241,7 +263,7 @@ class _Grouped:
         self, total: SSAValue, left: SSAValue, place: Expr, g: Expr, before: SSAValue
     ) -> SSAValue:
         """Add the sum of a group, as the number that it stands for."""
-        scale = self.at_group(self.root.scale, [place], g, (1, PANEL), lane(1, PANEL))
+        scale = self.at_columns(self.root.scale, place, g)
         scale = self.b.map("mul", left, self.b.convert(scale, f32))
         return self.b.map("fma", self.b.convert(total, f32), scale, before)
 
@@ -252,6 +274,10 @@ class _Grouped:
         axis = -1 if value in (self.root.a_scale, self.root.sums) else 1
         g = ZERO if spec(value).dims[axis] == 1 else g
         return self.b.load(self.pull.buffers[value], [*place, g, *last], shape)
+
+    def at_columns(self, value: SSAValue, place: Expr, g: Expr) -> SSAValue:
+        """Scales or zero points of a group, for the columns of a panel."""
+        return self.at_group(value, [place], g, (1, self.width), lane(1, self.width))
 
     def group(self, g: Expr, row: Expr, size: int, places: Sequence[Expr]) -> list[SSAValue]:
         """The integer sums of one group, for each panel."""
@@ -278,9 +304,9 @@ class _Grouped:
         if self.root.zero is None:
             zero = self.b.full(-self.root.point.data, (1, 1), i32)
         else:
-            zero = self.at_group(self.root.zero, [place], g, (1, PANEL), lane(1, PANEL))
+            zero = self.at_columns(self.root.zero, place, g)
             zero = self.b.map("neg", self.b.convert(zero, i32))
-        return self.b.broadcast(self.b.map("mul", zero, sums), (size, PANEL))
+        return self.b.broadcast(self.b.map("mul", zero, sums), (size, self.width))
 
     def block(
         self,
@@ -325,11 +351,11 @@ class _Grouped:
 
     def finish(self, row: Expr, column: Expr, size: int, total: SSAValue) -> None:
         """Epilogue and stores of the rows of one panel."""
-        width = self.panels * PANEL
+        width = self.panels * self.width
         bounds: Bounds = ((column, self.n),) if (self.n % width) != 0 else ()
         with self.pull.scope():
             self.pull.made[self.root.y] = lambda i, s, b: total
             for value, buffer in zip(self.kernel.returned, self.b.outputs, strict=True):
-                tile = self.pull.at(value, [row, column], (size, PANEL), tuple(bounds))
-                tile = self.b.broadcast(tile, (size, PANEL))
+                tile = self.pull.at(value, [row, column], (size, self.width), tuple(bounds))
+                tile = self.b.broadcast(tile, (size, self.width))
                 self.b.store(tile, buffer, [row, column], bounds)

@@ -32,7 +32,8 @@ class Machine:
     """What a strategy needs to know of the device that it tiles for.
 
     ``lanes`` elements per vector; ``tile_m`` x ``tile_n`` is the register tile of a product.
-    ``pairs``: floats of which one instruction sums two products.
+    ``pairs``: floats of which one instruction sums two products. Codes of up to ``looked_up_bits``
+    are looked up rather than multiplied, for few rows.
     """
 
     lanes: int
@@ -41,6 +42,7 @@ class Machine:
     l1_bytes: int
     l2_bytes: int
     pairs: frozenset[DType] = frozenset()
+    looked_up_bits: int = 0
 
 
 @dataclass(frozen=True)

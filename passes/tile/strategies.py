@@ -38,6 +38,7 @@ from tapeout.passes.tile.cumulative import lower_cumulative
 from tapeout.passes.tile.det import lower_det
 from tapeout.passes.tile.grouped import lower_grouped
 from tapeout.passes.tile.kernel_io import Lowered, Machine
+from tapeout.passes.tile.looked_up import lower_looked_up
 from tapeout.passes.tile.nms import lower_nms
 from tapeout.passes.tile.non_zero import lower_non_zero
 from tapeout.passes.tile.paged import lower_paged_attention, lower_write_slots
@@ -65,7 +66,7 @@ class NoStrategy(CompileError):
 
 STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     MatmulOp: (lower_matmul,),
-    GroupedMatmulOp: (lower_grouped,),
+    GroupedMatmulOp: (lower_looked_up, lower_grouped),
     BlockSparseMatmulOp: (lower_block_sparse,),
     PoolOp: (lower_window,),
     ConvOp: (lower_winograd, lower_window, lower_conv),

@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from tapeout.ir.dtypes import bf16, f16, f32, i8
-from tapeout.passes.quantize.pays import Rates
+from tapeout.passes.quantize.pays import LookUps, Rates
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,12 @@ class Device:
 
     ``lanes``: elements of a vector, the same for all types. ``tile_m`` x ``tile_n``: the register
     tile of a product in f32. ``features``: what the loader looks for in the CPU. ``pairs``: floats
-    of which one instruction sums two products. What one core
-    computes and reads per second is that of the machine that ``sources`` names: an instruction
-    set has no clock. ``sparse_i8_break_even`` and ``sparse_f32_break_even``: the part of 4x1 blocks
-    of zeros from which on the sparse product is faster than the dense one; 1 where nobody has
-    measured it.
+    of which one instruction sums two products. ``looked_up_bits``: for few rows, codes of up to so
+    many bits are faster looked up than multiplied; ``lookup_gop_per_s_per_core`` is for one bit.
+    What one core computes and reads per second is that of the machine that ``sources`` names: an
+    instruction set has no clock. ``sparse_i8_break_even`` and ``sparse_f32_break_even``: the part
+    of 4x1 blocks of zeros from which on the sparse product is faster than the dense one; 1 where
+    nobody has measured it.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Device:
     bf16_gflop_per_s_per_core: float
     f16_gflop_per_s_per_core: float
     i8_gop_per_s_per_core: float
+    lookup_gop_per_s_per_core: float
+    looked_up_bits: int
     memory_gb_per_s_per_core: float
     sparse_i8_break_even: float
     sparse_f32_break_even: float
@@ -56,7 +59,8 @@ class Device:
             i8: self.i8_gop_per_s_per_core,
         }
         source = f"cpu:{self.name}, {self.sources['ceilings']}"
-        return Rates(products, self.memory_gb_per_s_per_core, source)
+        lookups = LookUps(self.looked_up_bits, self.lookup_gop_per_s_per_core)
+        return Rates(products, self.memory_gb_per_s_per_core, source, lookups)
 
 
 @cache

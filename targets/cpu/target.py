@@ -119,6 +119,7 @@ def lower_kernels(module: Module, device: Device) -> dict[str, Lowered]:
         device.l1_bytes,
         device.l2_bytes,
         frozenset(DTYPES[name] for name in device.pairs),
+        device.looked_up_bits,
     )
     constants = constant_operands(module)
     lowered: dict[str, Lowered] = {}

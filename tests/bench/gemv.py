@@ -1,6 +1,7 @@
 """Products of one row with weights of few bits, against the bandwidth that memory has.
 
-    python tests/bench/gemv.py [--formats w8,w4g32] [--threads 1,2] [--rounds 30] [--json FILE]
+    python tests/bench/gemv.py [--formats w8,w4g32] [--device avx2] [--threads 1,2] [--rounds 30]
+                                [--json FILE]
 
 A model is one product ``[1, 4096] x [4096, 4096]``, compiled in each format and called from Python:
 rounding the activations is part of it. As many copies of its file are loaded as make 160 MB of
@@ -64,7 +65,7 @@ def model() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
 
 
-def compiled(formats: list[str], folder: Path) -> dict[str, Path]:
+def compiled(formats: list[str], target: str, folder: Path) -> dict[str, Path]:
     """Return an artifact for each format."""
     made: dict[str, Path] = {}
     source = model()
@@ -72,7 +73,7 @@ def compiled(formats: list[str], folder: Path) -> dict[str, Path]:
         with note(f"compiling {name}"):
             path = folder / f"{name}.tapeout"
             quantize = None if name == "f32" else name
-            made[name] = tapeout.compile(source, output=path, quantize=quantize)
+            made[name] = tapeout.compile(source, target=target, output=path, quantize=quantize)
     return made
 
 
@@ -132,6 +133,7 @@ def main(arguments: list[str]) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Products of one row, against the bandwidth.")
     parser.add_argument("--formats", default=",".join(FORMATS), help="comma-separated formats")
+    parser.add_argument("--device", help="a CPU device; this machine's best without")
     parser.add_argument("--threads", default="1,2", help="comma-separated counts")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each format")
     parser.add_argument("--json", type=Path, help="write the results here")
@@ -140,7 +142,8 @@ def main(arguments: list[str]) -> int:
     allowed = os.sched_getaffinity(0)
     report, rows = Report.begin(threads), list[Row]()
     with tempfile.TemporaryDirectory() as folder:
-        artifacts = compiled(given.formats.split(","), Path(folder))
+        target = f"cpu:{given.device}" if given.device else "cpu"
+        artifacts = compiled(given.formats.split(","), target, Path(folder))
         for count in threads:
             rows += measure(artifacts, count, given.rounds)
             os.sched_setaffinity(0, allowed)

@@ -1,7 +1,8 @@
 /* What one core computes in the register tile of a product, for the tables of CPU devices: 1e9
  * operations per second in f32, of bytes as kernels sum them (dot.h), and of 16-bit floats: pairs
  * that one instruction sums (dot2.h), or else panels that are widened in registers against rows that
- * were widened before. Panels lie in the first-level cache. Compile with a device's flags and its tile:
+ * were widened before; and of codes of one bit that are looked up, in groups of 32 (lookup.h).
+ * Panels lie in the first-level cache. Compile with a device's flags and its tile:
  *
  *   gcc -O2 FLAGS -DROWS=tile_m -DCOLUMNS=tile_n -Wno-psabi -ffp-contract=off \
  *       -I targets/cpu/prelude tests/bench/rates.c -o rates && ./rates */
@@ -14,7 +15,8 @@ enum { VECTORS = COLUMNS / TO_LANES, STEPS = 128, CALLS = 2000, ROUNDS = 30 };
 static f32 a[STEPS * ROWS], b[STEPS * COLUMNS], y[ROWS * COLUMNS];
 static u8 codes[4 * STEPS * ROWS];
 static i8 panel[4 * STEPS * COLUMNS];
-static i32 sums[ROWS * COLUMNS];
+static u8 tables[32 * STEPS], bits[STEPS / 2 * TO_LOOKUP_COLUMNS];
+static i32 sums[ROWS * COLUMNS + TO_LOOKUP_COLUMNS];
 static u16 halves[2 * STEPS * COLUMNS];
 
 static double now(void) {
@@ -65,6 +67,15 @@ TILE(widened_bf16, v_f32, v_f32, v_splat_f32(a[i * STEPS + k]),
 enum { BF16_DEPTH = 1 };
 #endif
 
+enum { LOOKED_UP_VECTORS = TO_LOOKUP_COLUMNS / TO_LANES };
+__attribute__((noinline)) static void looked_up(void) {
+  v_i32 total[LOOKED_UP_VECTORS] = {0};
+  for (i64 k = 0; k < STEPS; k += 8)
+    v_look_up(total, tables + 32 * k, bits + TO_LOOKUP_COLUMNS / 2 * k, 8, 1, 0, 0);
+  _Pragma("GCC unroll 16") for (int j = 0; j < LOOKED_UP_VECTORS; j++)
+    v_store_i32(sums + j * TO_LANES, total[j]);
+}
+
 static double rate(void (*tile)(void), double operations) {
   double best = 1e9;
   for (int round = 0; round < ROUNDS; round++) {
@@ -79,9 +90,11 @@ static double rate(void (*tile)(void), double operations) {
 int main(void) {
   /* Else the compiler would know that all of it is zero. */
   __asm__ volatile("" : : "r"(a), "r"(b), "r"(codes), "r"(panel), "r"(halves) : "memory");
+  __asm__ volatile("" : : "r"(tables), "r"(bits) : "memory");
   double products = 2.0 * ROWS * COLUMNS * STEPS;
   printf("f32 %.1f GFLOP/s, i8 %.1f GOP/s, ", rate(floats, products), rate(bytes, 4 * products));
-  printf("bf16 %.1f GFLOP/s, f16 %.1f GFLOP/s\n", rate(BF16_TILE, BF16_DEPTH * products),
+  printf("bf16 %.1f GFLOP/s, f16 %.1f GFLOP/s, ", rate(BF16_TILE, BF16_DEPTH * products),
          rate(widened_f16, products));
+  printf("look-ups %.1f GOP/s\n", rate(looked_up, 8.0 * TO_LOOKUP_COLUMNS * STEPS));
   return 0;
 }

@@ -69,6 +69,8 @@ class Body:
                 arithmetic.interleave(self.regs, op)
             case ops.DotOp():
                 arithmetic.dot(self.regs, op, self.memory.late(op.a))
+            case ops.LookUpOp():
+                self.memory.look_up(op)
             case _:
                 raise AssertionError(f"{op.name} has no C form")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from xdsl.ir import SSAValue
 
-from tapeout.ir.expr import Expr, as_expr
+from tapeout.ir.expr import ZERO, Expr, as_expr
 from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import bounds_of, buffer_of, lane_axis, tile_of
 from tapeout.targets.cpu.emit import access
@@ -45,6 +45,27 @@ class Memory:
         spec = buffer_of(op.buffer)
         at = c_expr(spec.flat(op.index.data) + op.ahead.data // spec.dtype.bytes, self.names)
         self.regs.out.line(f"__builtin_prefetch({self.pointers[op.buffer]} + {at});")
+
+    def look_up(self, op: ops.LookUpOp) -> None:
+        """Sums in an array of vectors, which a function of the prelude adds to row by row."""
+        name, codes = self.regs.fresh("sums"), self._piece(op.codes, op.codes_at.data, 0)
+        sizes = (f"{op.steps} /* steps */", f"{op.bits} /* bits */", f"{op.up.data} /* up */")
+        rows: list[list[str]] = []
+        for r, row in enumerate(self.regs.places(op.y)):
+            sums, starts = f"{name}_{r}", ", ".join(self.regs.pick(op.acc, r, q) for _, q in row)
+            tables = self._piece(op.tables, op.tables_at.data, r)
+            given = ", ".join((sums, tables, codes, *sizes, f"{op.ahead.data} /* bytes ahead */"))
+            self.regs.out.line(f"v_i32 {sums}[] = {{{starts}}};")
+            self.regs.out.line(f"v_look_up({given});")
+            rows.append([f"{sums}[{q}]" for _, q in row])
+        self.regs.bind(op.y, rows)
+
+    def _piece(self, buffer: SSAValue, at: Sequence[Expr], row: int) -> str:
+        """The address of a place along the leading axes of a buffer."""
+        spec = buffer_of(buffer)
+        index = [*at, *(ZERO for _ in spec.dims[len(at) :])]
+        flat = access.substitute_lanes(spec.flat(index), row, 0)
+        return f"{self.pointers[buffer]} + {c_expr(flat, self.names)}"
 
     def _load_quads(self, op: ops.LoadOp) -> None:
         """The right side of a deep dot: in the 32 bits of each lane the rows of one column."""

@@ -251,5 +251,6 @@ TO_CLASSES(f64, i64, u64)
 #include "dot.h"
 #include "dot2.h"
 #include "zip.h"
+#include "lookup.h"
 
 #endif

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tapeout.ir.dtypes import DType, f32, i64
+from tapeout.ir.dtypes import DType, f32, i32, i64, u8
 from tapeout.ir.expr import Expr, ExprLike, as_expr, symbol
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import ProgramOp, buffer_of, index_operand, lane
@@ -91,7 +91,24 @@ def steps_of_a_product() -> ProgramOp:
     return b.program
 
 
-PROGRAMS = {f.__name__: f for f in (row_sums, triangle, steps_of_a_product)}
+def looked_up() -> ProgramOp:
+    """``N`` rows, two at a time, by eight columns of 3 bits, in two blocks of four steps."""
+    b = TileBuilder(
+        "looked_up",
+        "a product that is looked up",
+        [("x0", buffer(2 * N, 2, 4, 2, 16, dtype=u8)), ("x1", buffer(2, 3, 2, 8, dtype=u8))],
+        [("y0", buffer(2 * N, 8, dtype=i32))],
+    )
+    with b.parallel("i", 2 * N, 2) as i:
+        row = i.iv + lane(0, 2)
+        with b.loop("k", 0, 2, 1, [b.full(-7, (2, 8), i32)]) as k:
+            tables, codes = [row, k.iv], [k.iv]
+            k.next = [b.look_up(b.inputs[0], tables, b.inputs[1], codes, k.carried[0], 1, 64)]
+        b.store(k.results[0], b.outputs[0], [row, lane(1, 8)])
+    return b.program
+
+
+PROGRAMS = {f.__name__: f for f in (row_sums, triangle, steps_of_a_product, looked_up)}
 
 
 @pytest.fixture(params=PROGRAMS, ids=str)

@@ -37,6 +37,11 @@ def watched(program: ProgramOp, inputs: list[Array], n: int) -> Counts:
         elif isinstance(op, ops.DotOp):
             (m, k), (_, columns) = tile_of(op.a).shape, tile_of(op.b).shape
             work["flops"] += 2 * m * k * columns
+        elif isinstance(op, ops.LookUpOp):
+            rows, columns = tile_of(op.acc).shape
+            work["flops"] += rows * columns * op.bits * op.steps
+            loaded[buffer_of(op.codes).space] += columns * op.bits * op.steps // 2
+            loaded[buffer_of(op.tables).space] += rows * op.steps * 32
 
     interpret.run(program, inputs, {"N": n}, watch=watch)
     return Counts(work["flops"], dict(loaded), dict(stored))

@@ -166,3 +166,35 @@ def test_an_input_of_another_shape_is_told(begin: Begin) -> None:
     b = begin({"x0": [10]}, {"y0": [1]})
     with pytest.raises(AssertionError, match=r"k0: \(9,\) given for \(10,\)"):
         interpret.run(b.program, [X[1:]], {})
+
+
+def tables_of(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Tables ``[steps, 2, 16]`` of a row of activations: sums of four, and 512."""
+    chosen = np.arange(16)[:, None] >> np.arange(4) & 1
+    entries = a.reshape(-1, 4) @ chosen.T + 512
+    return np.stack([entries & 31, entries >> 5], 1).astype(np.uint8)
+
+
+def test_what_is_looked_up_is_a_product(begin: Begin) -> None:
+    random = np.random.default_rng(2)
+    a, codes = random.integers(-128, 128, 16), random.integers(0, 8, (5, 16))
+    planes = np.stack([np.packbits(codes >> n & 1, 1, "little").T for n in range(3)])
+    b = begin({"x0": [4, 2, 16], "x1": [3, 2, 5]}, {"y0": [5]}, {"x0": u8, "x1": u8, "y0": i32})
+    start = b.full(-512 * 4 * 7, (1, 5), i32)
+    b.store(b.look_up(b.inputs[0], [], b.inputs[1], [], start, 0, 0), b.outputs[0], [lane(1, 5)])
+    (found,) = interpret.run(b.program, [tables_of(a), planes.astype(np.uint8)], {})
+    np.testing.assert_array_equal(found, codes @ a)
+
+
+def test_a_table_outside_its_buffer_is_caught(begin: Begin) -> None:
+    b = begin({"x0": [2, 2, 2, 16], "x1": [1, 1, 4]}, {}, {"x0": u8, "x1": u8})
+    b.look_up(b.inputs[0], [2], b.inputs[1], [], b.full(0, (1, 4), i32), 0, 0)
+    given = [np.zeros((2, 2, 2, 16), np.uint8), np.zeros((1, 1, 4), np.uint8)]
+    with pytest.raises(AssertionError, match=r"2 outside \[0, 2\)"):
+        interpret.run(b.program, given, {})
+
+
+def test_more_look_ups_than_16_bits_sum_are_refused(begin: Begin) -> None:
+    b = begin({"x0": [24, 2, 16], "x1": [2, 12, 4]}, {}, {"x0": u8, "x1": u8})
+    with pytest.raises(AssertionError, match="24 steps of 2 bits overflow 16 bits"):
+        b.look_up(b.inputs[0], [], b.inputs[1], [], b.full(0, (1, 4), i32), 0, 0)

@@ -11,7 +11,7 @@ from tapeout.ir.module import Module
 from tapeout.passes.quantize.choices import choices
 from tapeout.passes.quantize.formats import parse_format
 from tapeout.passes.quantize.layers import Layer, layers
-from tapeout.passes.quantize.pays import Predictor, Rates, weight_bytes
+from tapeout.passes.quantize.pays import LookUps, Predictor, Rates, weight_bytes
 from tapeout.passes.quantize.quantize_layers import QuantizeLayers
 from tapeout.passes.quantize.recipe import parse_quantize
 
@@ -22,8 +22,8 @@ SLOW_BYTES = Rates({f32: 100, i8: 80}, 10, "made up")
 INT8, DYNAMIC = parse_format("int8"), parse_format("int8-dynamic")
 
 
-def product(graph: Graph, k: int = 256, n: int = 512) -> Module:
-    g = graph(x=f"f32 S, {k}")
+def product(graph: Graph, k: int = 256, n: int = 512, rows: str = "S") -> Module:
+    g = graph(x=f"f32 {rows}, {k}")
     return g.returning(g.matmul(g["x"], g.fixed(g.random.standard_normal((k, n)))))
 
 
@@ -117,3 +117,16 @@ def test_who_wants_the_bytes_says_always(graph: Graph) -> None:
         choices(parse_quantize("int8-dynamic"), layers(module), slow)
     (choice,) = choices(parse_quantize("int8-dynamic,always"), layers(module), slow)
     assert choice.format == choice.asked == parse_format("int8-dynamic,always")
+
+
+def test_few_rows_of_few_bits_are_looked_up_at_their_rate(graph: Graph) -> None:
+    rates = Rates({f32: 100, i8: 80}, 10, "", LookUps(2, 240))
+    at = Predictor(rates, {"S": 4})
+    few = only(product(graph, rows="4"))
+    rounding = 8 * 4 * 256 / 50e9
+    for name, rate in (("w1g32", 240), ("w2g32", 120), ("w3g32", 80)):
+        compute = 2 * 4 * 256 * 512 / rate / 1e9
+        assert at.of(few, parse_format(name)).compute == pytest.approx(compute + rounding)
+    # Kernels are chosen for all sizes that there may be, not for the one asked about.
+    many = only(product(graph))
+    assert at.of(many, parse_format("w1g32")).compute == at.of(many, parse_format("w3g32")).compute

@@ -38,10 +38,18 @@ def pairs() -> frozenset[DType]:
     return frozenset()
 
 
+@pytest.fixture
+def looked_up_bits() -> int:
+    """Bits of codes that a machine looks up; tests that care say."""
+    return 0
+
+
 @pytest.fixture(params=MACHINES, ids=lambda lanes: f"{lanes} lanes")
-def machine(request: pytest.FixtureRequest, pairs: frozenset[DType]) -> Machine:
+def machine(
+    request: pytest.FixtureRequest, pairs: frozenset[DType], looked_up_bits: int
+) -> Machine:
     """A device of 4, 8 or 16 lanes."""
-    return replace(MACHINES[request.param], pairs=pairs)
+    return replace(MACHINES[request.param], pairs=pairs, looked_up_bits=looked_up_bits)
 
 
 class TileEvaluator(Evaluator):

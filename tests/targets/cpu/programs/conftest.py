@@ -47,10 +47,10 @@ INPUTS: dict[str, Sequence[int]] = {"image": (2, 5, 11, 9), "tokens": (2, 21, 24
 
 
 NAMES = [
-    *("pixels", "words", "row_sums", "byte_sums", "byte_rows", "packed_rows"),
+    *("pixels", "words", "row_sums", "byte_sums", "byte_rows", "packed_rows", "few_rows"),
     *("pixels_bf16", "words_bf16", "pixels_f16", "words_f16", "sparse_bytes", "sparse_words"),
 ]
-EXACT = ("byte_sums", "byte_rows", "packed_rows", "sparse_bytes")
+EXACT = ("byte_sums", "byte_rows", "packed_rows", "few_rows", "sparse_bytes")
 """Outputs that are integers, or their products with powers of two."""
 
 
@@ -73,6 +73,7 @@ def mixture() -> Module:
     image, tokens = entry.body.block.args
     floats = [_pixels(g, weight, image), *_words(g, weight, tokens)]
     floats += [*_bytes(g, signed_bytes, image, tokens), _packed(g, module, tokens)]
+    floats += [_few_rows(g, module, tokens)]
     for dtype in (bf16, f16):
 
         def narrow(*shape: int, to: DType = dtype) -> SSAValue:
@@ -134,6 +135,43 @@ def _packed(g: Emit, module: Module, tokens: SSAValue) -> SSAValue:
         attrs = {"group": 8, "bits": bits, "point": 1 << bits - 1}
         found.append(g.op(GroupedMatmulOp, a, a_scale, sums, codes, scale, zero, **attrs))
     return g.op(ConcatOp, found, axis=2)
+
+
+FEW_ROWS = [
+    *((1, 896, 32, 1, 70), (1, 896, 64, 2, 64), (1, 896, 128, 3, 37), (1, 896, 896, 2, 70)),
+    *((1, 896, 32, 4, 70), (2, 256, 32, 2, 21), (3, 252, 36, 2, 70), (3, 256, 256, 1, 70)),
+    *((3, 256, 256, 3, 130), (4, 128, 32, 3, 130), (4, 128, 128, 1, 5), (5, 128, 32, 2, 21)),
+]
+"""Rows, inputs, group, bits and outputs of products that some devices look up."""
+
+
+def _few_rows(g: Emit, module: Module, tokens: SSAValue) -> SSAValue:
+    """Products of few rows, many of whose bytes are extremes, in a row; scales are powers of two.
+
+    Half of them have zero points; one of 1 bit stands for signs. The last column has the greatest
+    codes.
+    """
+    random = np.random.default_rng(8)
+
+    def fixed(values: Any, dtype: DType) -> SSAValue:
+        return g.builder.insert(module.weight(np.asarray(values).astype(dtype.numpy))).results[0]
+
+    scaled = g.map("round", g.map("mul", tokens, g.constant(120, f32)))
+    line = g.reshape(g.op(ConvertOp, scaled, to=i8, saturate=True), (2 * 21 * 24,))
+    found: list[SSAValue] = []
+    for i, (rows, k, group, bits, n) in enumerate(FEW_ROWS):
+        a = g.reshape(g.part(line, 0, 0, rows * k), (rows, k))
+        by_group = g.reshape(g.convert(a, i32), (rows, k // group, group))
+        sums = g.reshape(g.reduce("sum", by_group, (2,)), (rows, k // group))
+        a_scale = fixed(0.5 ** random.integers(0, 2, (rows, k // group)), f32)
+        codes = random.integers(0, 1 << bits, (n, k))
+        codes[-1] = (1 << bits) - 1
+        scale = fixed(0.5 ** random.integers(0, 2, (n, k // group)), f16)
+        zero = fixed(random.integers(0, 1 << bits, (n, k // group)), u8) if i % 2 else None
+        attrs = {"group": group, "bits": bits, "point": 1, "step": 2 if bits == 1 else 1}
+        operands = (a, a_scale, sums, fixed(codes, u8), scale, zero)
+        found.append(g.reshape(g.op(GroupedMatmulOp, *operands, **attrs), (rows * n,)))
+    return g.op(ConcatOp, found, axis=0)
 
 
 def _bytes(
