@@ -60,7 +60,9 @@ def compile(
 
     ``model``: path of an ONNX file or of a ``.pt2``, an ``onnx.ModelProto``, an
     ``ExportedProgram``, or a ``torch.nn.Module``, which is exported with the example inputs
-    ``args`` and ``kwargs`` and its ``dynamic_shapes`` (as ``torch.export.export`` takes them).
+    ``args`` and ``kwargs`` and its ``dynamic_shapes`` (as ``torch.export.export`` takes them). A
+    causal language model of ``transformers`` without an example becomes a program for
+    ``Program.decoding``, with its keys and values in pages.
     ``target``: ``cpu`` (this
     machine), ``cpu:DEVICE``, or ``cpu:DEVICE,DEVICE``, of which the loader takes the best that
     fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name

@@ -70,7 +70,12 @@ def _from_torch(model: Any, dims: Dims | None, note: Note, example: Example) -> 
         ) from error
     import torch
 
-    if isinstance(model, torch.nn.Module):
+    if _is_causal(model) and not example:
+        from tapeout.frontend.llm.export import exported_step
+
+        note("exporting")
+        made = exported_step(model)
+    elif isinstance(model, torch.nn.Module):
         note("exporting")
         made = exported(model, example.args, example.kwargs, example.dynamic_shapes)
     elif isinstance(model, torch.export.ExportedProgram):
@@ -79,6 +84,13 @@ def _from_torch(model: Any, dims: Dims | None, note: Note, example: Example) -> 
         made = loaded(model)
     note(f"importing {len(made.program.graph.nodes)} nodes")
     return import_program(made, dims)
+
+
+def _is_causal(model: Any) -> bool:
+    """Whether a module is a language model of ``transformers`` that generates text."""
+    return hasattr(model, "prepare_inputs_for_generation") and not getattr(
+        model.config, "is_encoder_decoder", False
+    )
 
 
 def _from_onnx(model: Any, dims: Dims | None, note: Note) -> Module:

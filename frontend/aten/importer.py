@@ -203,7 +203,7 @@ class Importer:
         kept = [(n, v) for n, v in zip(names, values, strict=True) if isinstance(v, SSAValue)]
         new = {str(s.target): v for s, v in made if s.kind in _STATE_OUTPUTS}
         new |= {n: v for n, v in (self.builder.cache or {}).items() if n not in new}
-        kept += [(name, new[name]) for name in entry.states.data]
+        kept += [(name, new[name]) for name in entry.state_names]
         self.builder.builder.insert(ReturnOp([v for _, v in kept]))
         entry.properties["outputs"] = type(entry.outputs)(tuple(n for n, _ in kept))
 

@@ -98,7 +98,13 @@ def hooked(model: Any) -> Generator[None]:
     AttentionMaskInterface.register(NAME, no_mask)
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
+    experts = getattr(model.config, "_experts_implementation", None)
+    if experts is not None:
+        # The others are loops over experts that data decides, or kernels of a GPU.
+        model.set_experts_implementation("batched_mm")
     try:
         yield
     finally:
         model.set_attn_implementation(before)
+        if experts is not None:
+            model.set_experts_implementation(experts)

@@ -159,7 +159,7 @@ class PagedAttentionOp(NNOp):
         pages, groups, _, lines = keys.shape
         share = q.shape[1] // groups
         y = np.zeros((*q.shape[:2], values.shape[3]), q.dtype)
-        slots = np.arange(table.shape[1] * lines)
+        slots: Array = np.arange(int(table.shape[1] * lines))
         for t in range(q.shape[0]):
             row: Array = table[min(max(int(sequence[t]), 0), table.shape[0] - 1)]
             row = row.clip(0, pages - 1)

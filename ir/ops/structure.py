@@ -8,6 +8,7 @@ from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
     operand_def,
+    opt_prop_def,
     prop_def,
     region_def,
     traits_def,
@@ -45,7 +46,7 @@ class EntryOp(IRDLOperation):
     sym_name = prop_def(StringAttr)
     inputs = prop_def(StrsAttr)
     outputs = prop_def(StrsAttr)
-    states = prop_def(StrsAttr, StrsAttr(()))
+    states = opt_prop_def(StrsAttr)
     body = region_def("single_block")
     traits = traits_def(SymbolOpInterface(), IsolatedFromAbove())
 
@@ -66,6 +67,11 @@ class EntryOp(IRDLOperation):
             },
             regions=[Region(block)],
         )
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the states."""
+        return () if self.states is None else self.states.data
 
     @property
     def returned(self) -> Sequence[SSAValue]:

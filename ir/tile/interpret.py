@@ -43,8 +43,7 @@ def run(
         want = tuple(d.evaluate(symbols) for d in buffer_of(value).dims)
         assert array.shape == want, f"{program.sym_name.data}: {array.shape} given for {want}"
         state.buffers[value] = np.ascontiguousarray(array).reshape(want)
-    begins = program.begins.data or (-1,) * program.outputs.data
-    for value, begin in zip(block.args[len(inputs) :], begins, strict=True):
+    for value, begin in zip(block.args[len(inputs) :], program.begun, strict=True):
         state.alloc(value)
         if begin >= 0:
             state.buffers[value] = state.buffers[block.args[begin]].copy()

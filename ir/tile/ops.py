@@ -20,6 +20,7 @@ from xdsl.irdl import (
     IRDLOperation,
     irdl_op_definition,
     operand_def,
+    opt_prop_def,
     prop_def,
     region_def,
     result_def,
@@ -89,7 +90,7 @@ class ProgramOp(IRDLOperation):
     names = prop_def(StrsAttr)
     outputs = prop_def(IntAttr)
     work = prop_def(ExprsAttr)
-    begins = prop_def(IntsAttr, IntsAttr(()))
+    begins = opt_prop_def(IntsAttr)
     body = region_def("single_block")
     traits = traits_def(SymbolOpInterface(), IsolatedFromAbove(), NoTerminator())
 
@@ -106,6 +107,11 @@ class ProgramOp(IRDLOperation):
             },
             regions=[Region(Block(arg_types=[BufferType(b) for _, b in buffers]))],
         )
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """``begins`` of every output."""
+        return (-1,) * self.outputs.data if self.begins is None else self.begins.data
 
 
 @irdl_op_definition

@@ -100,7 +100,7 @@ class _Planner:
         block, returned = self.entry.body.block, self.entry.returned
         for i, value in enumerate(block.args):
             self.buffers[value] = Buffer("input", i, spec(value).bytes)
-        states = len(self.entry.states.data)
+        states = len(self.entry.state_names)
         first = len(returned) - states
         for old, new in zip(block.args[len(block.args) - states :], returned[first:], strict=True):
             self.in_place |= changes_in_place(old, new, self.needs, self.entry)

@@ -174,7 +174,7 @@ def _generated(form: Form, offsets: Mapping[str, int], weight_bytes: int) -> dic
 def _needs(lowered: Lowered, name: str, texts: Mapping[str, KernelText]) -> Needs:
     """What the programs of a kernel take besides its operands and results."""
     scratch = _extra_buffers(texts[name])
-    count, begins = lowered.count, lowered.program.begins.data
+    count, begins = lowered.count, lowered.program.begun
     if count is None:
         return Needs(scratch, begins=begins)
     made = list(count.body.block.args)[-count.outputs.data :]
@@ -248,7 +248,7 @@ def _state_file(name: str, number: int, module: Module) -> str:
 
 def _states(form: Form) -> dict[str, bytes]:
     """What states hold at first, as files of the artifact."""
-    names, states = form.entry.states.data, form.module.states
+    names, states = form.entry.state_names, form.module.states
     return {
         _state_file(n, i, form.module): np.ascontiguousarray(states[n]).tobytes()
         for i, n in enumerate(names)

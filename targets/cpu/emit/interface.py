@@ -102,7 +102,7 @@ class Interface:
 def interface_of(entry: EntryOp) -> Interface:
     """Collect the interface of an entry. E0402 when its inputs do not tell some symbol."""
     inputs = tuple(zip(entry.inputs.data, specs(entry.body.block.args), strict=True))
-    states = len(entry.states.data)
+    states = len(entry.state_names)
     results = list(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True))
     outputs = tuple(results[: len(results) - states])
     axes = list(dict.fromkeys(d for _, t in inputs for d in t.dims if d.constant is None))
