@@ -1,0 +1,227 @@
+"""Language models as programs: tokens of ``transformers``, and the same bits on every road."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import tapeout
+from tapeout.runtime.decoding import DecodingSession
+from tapeout.runtime.errors import RunError
+from tapeout.runtime.program import Program
+
+Array = np.ndarray[Any, Any]
+
+VOCABULARY = 99
+SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "vocab_size": VOCABULARY,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "pad_token_id": 0,
+}
+GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": VOCABULARY}
+WINDOW = 40
+"""Slots of a sliding window: less than a page, so that pages fall out of it."""
+
+
+def _made(model: str, config: str, **more: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        sizes = GPT2 if config == "GPT2Config" else SIZES | more
+        torch.manual_seed(0)
+        return getattr(transformers, model)(getattr(transformers, config)(**sizes)).eval()
+
+    return make
+
+
+ARCHITECTURES: Mapping[str, Callable[[], Any]] = {
+    "llama": _made("LlamaForCausalLM", "LlamaConfig"),
+    "qwen3": _made("Qwen3ForCausalLM", "Qwen3Config", head_dim=8),
+    "gemma3": _made("Gemma3ForCausalLM", "Gemma3TextConfig", head_dim=8, sliding_window=WINDOW),
+    "gpt2": _made("GPT2LMHeadModel", "GPT2Config"),
+    "mistral": _made("MistralForCausalLM", "MistralConfig", sliding_window=WINDOW),
+    "phi3": _made("Phi3ForCausalLM", "Phi3Config"),
+    "mixtral": _made("MixtralForCausalLM", "MixtralConfig"),
+}
+PROMPTS = (1, 7, 128, 513)
+NEW = 64
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """A small Llama."""
+    return compiled("llama", tmp_path_factory.mktemp("llama"))
+
+
+def compiled(name: str, folder: Path) -> Program:
+    return tapeout.load(
+        tapeout.compile(ARCHITECTURES[name](), output=folder / f"{name}.tapeout"), threads=2
+    )
+
+
+def prompt(length: int, seed: int = 0) -> Array:
+    """Random tokens, none of them the padding."""
+    return np.random.default_rng([length, seed]).integers(1, VOCABULARY, length)
+
+
+def greedy(session: DecodingSession, tokens: Array, count: int) -> list[int]:
+    """The likeliest token after the likeliest token."""
+    found: list[int] = []
+    logits = session.prefill(tokens)
+    for _ in range(count):
+        found.append(int(logits[0].argmax()))
+        logits = session.decode([found[-1]])
+    return found
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_greedy_tokens_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    model, loaded = ARCHITECTURES[name](), compiled(name, tmp_path)
+    for length in PROMPTS:
+        ids = torch.from_numpy(prompt(length))[None]
+        with torch.no_grad():
+            want = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=NEW,
+                do_sample=False,
+                eos_token_id=None,
+                pad_token_id=0,
+            )[0]
+            logits = model(input_ids=want[None], use_cache=False).logits[0].numpy()
+        session = loaded.decoding(max_length=length + NEW)
+        assert greedy(session, prompt(length), NEW) == want[length:].tolist()
+        session.reset()
+        (have,) = session.verify([want.numpy()])
+        np.testing.assert_allclose(have, logits, atol=1e-3)
+
+
+def test_parts_of_a_prompt_give_the_bits_of_the_whole(program: Program) -> None:
+    tokens = prompt(300)
+    whole = program.decoding(max_length=400).verify([tokens])[0]
+    for cuts in ([1], [64], [63, 64, 65], [100, 228], [299], list(range(10, 300, 10))):
+        session = program.decoding(max_length=400)
+        parts = [session.verify([part])[0] for part in np.split(tokens, cuts)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole, err_msg=str(cuts))
+
+
+def test_a_ragged_batch_gives_the_bits_of_each_alone(program: Program) -> None:
+    prompts = [prompt(n) for n in (3, 70, 129, 64)]
+    session = program.decoding(batch=len(prompts), max_length=200)
+    together = [session.prefill(prompts)]
+    for _ in range(4):
+        together.append(session.decode(together[-1].argmax(1)))
+    for i, tokens in enumerate(prompts):
+        single = program.decoding(max_length=200)
+        logits = single.prefill(tokens)
+        for each in together[:-1]:
+            np.testing.assert_array_equal(logits[0], each[i])
+            logits = single.decode(logits.argmax(1))
+        np.testing.assert_array_equal(logits[0], together[-1][i])
+
+
+@pytest.mark.parametrize("length", [5, 64, 100])
+def test_a_fork_and_its_origin_do_not_see_each_other(program: Program, length: int) -> None:
+    session = program.decoding(max_length=200, pages=8)
+    session.prefill(prompt(length))
+    fork = session.fork()
+    mine = [session.decode([t]) for t in (1, 2, 3)]
+    other = [fork.decode([t]) for t in (4, 5, 6)]
+    for tokens, have in (((1, 2, 3), mine), ((4, 5, 6), other)):
+        alone = program.decoding(max_length=200)
+        alone.prefill(prompt(length))
+        for token, logits in zip(tokens, have, strict=True):
+            np.testing.assert_array_equal(alone.decode([token]), logits)
+
+
+def test_forks_share_pages_until_they_write(program: Program) -> None:
+    session = program.decoding(max_length=256, pages=6)
+    session.prefill(prompt(130))
+    assert session.pages.free == 3
+    fork = session.fork()
+    assert session.pages.free == 3
+    fork.decode([1])
+    assert session.pages.free == 2
+    fork.close()
+    assert session.pages.free == 3
+    session.close()
+    assert session.pages.free == 6
+
+
+@pytest.mark.parametrize("count", [1, 3, 70])
+def test_what_is_rolled_back_leaves_no_trace(program: Program, count: int) -> None:
+    session = program.decoding(max_length=300)
+    session.prefill(prompt(100))
+    session.verify([prompt(count, seed=1)])
+    session.rollback(count)
+    assert session.lengths == (100,)
+    untouched = program.decoding(max_length=300)
+    untouched.prefill(prompt(100))
+    np.testing.assert_array_equal(session.decode([5]), untouched.decode([5]))
+
+
+def test_the_cache_takes_what_its_formula_says(program: Program) -> None:
+    layers, groups, depth, page = 2, 2, 8, 64
+    session = program.decoding(batch=3, max_length=100)
+    pages = 3 * 2
+    assert session.cache_bytes == layers * pages * groups * page * (depth + depth) * 4
+
+
+def test_decoding_takes_no_memory(program: Program) -> None:
+    session = program.decoding(max_length=200)
+    session.prefill(prompt(100))
+    session.decode([1])
+    before = program.memory_bytes
+    pools = {name: pool.ctypes.data for name, pool in session.pages.pools.items()}
+    for token in range(1, 60):
+        session.decode([token])
+    assert program.memory_bytes == before
+    assert {name: pool.ctypes.data for name, pool in session.pages.pools.items()} == pools
+
+
+BAD: Sequence[tuple[str, Callable[[DecodingSession], Any]]] = (
+    ("E0521", lambda s: s.prefill(prompt(101))),
+    ("E0521", lambda s: s.prefill([])),
+    ("E0521", lambda s: s.prefill([[]])),
+    ("E0521", lambda s: s.prefill([[1], [2]])),
+    ("E0521", lambda s: s.decode([VOCABULARY])),
+    ("E0521", lambda s: s.decode([-1])),
+    ("E0521", lambda s: s.decode([1, 2])),
+    ("E0521", lambda s: s.rollback(51)),
+    ("E0521", lambda s: s.truncate(-1)),
+)
+
+
+@pytest.mark.parametrize(("code", "act"), BAD)
+def test_a_refusal_leaves_the_session_as_it_was(
+    program: Program, code: str, act: Callable[[DecodingSession], Any]
+) -> None:
+    session, other = program.decoding(max_length=100), program.decoding(max_length=100)
+    session.prefill(prompt(50))
+    other.prefill(prompt(50))
+    with pytest.raises(RunError) as refusal:
+        act(session)
+    assert refusal.value.code == code
+    np.testing.assert_array_equal(session.decode([7]), other.decode([7]))
+
+
+def test_a_full_cache_is_refused(program: Program) -> None:
+    session = program.decoding(max_length=200, pages=2)
+    session.prefill(prompt(128))
+    kept = session.lengths
+    with pytest.raises(RunError, match="E0520"):
+        session.decode([1])
+    assert session.lengths == kept
+    session.rollback(1)
+    session.decode([1])
+
+
+def test_a_session_has_a_size(program: Program) -> None:
+    with pytest.raises(RunError, match="E0519"):
+        program.decoding(batch=0)
