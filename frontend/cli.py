@@ -8,7 +8,7 @@ the runtime alone.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -185,6 +185,56 @@ def run(artifact: str, inputs: Pairs, output: str | None, threads: int | None) -
         lines = [summary(name, array) for name, array in outputs.items()]
     for line in lines:
         click.echo(printable(line))
+
+
+@main.command()
+@click.argument("artifact")
+@click.option("--prompt", required=True, metavar="TEXT")
+@click.option("--tokenizer", required=True, metavar="FILE", help="A tokenizer.json.")
+@click.option("--tokens", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--stop", multiple=True, metavar="TOKEN", help="Ends the text; may be repeated.")
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="0: greedy.")
+@click.option("--top-k", type=int, default=0, help="Of that many tokens; 0: of all.")
+@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--min-p", type=float, default=0.0, show_default=True)
+@click.option("--repetition-penalty", type=float, default=1.0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--draft", metavar="ARTIFACT", help="A smaller model that guesses ahead.")
+@click.option("--lookup", is_flag=True, help="Guess ahead from the text itself.")
+@click.option("--ahead", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="Default: one per CPU.")
+def generate(
+    artifact: str,
+    prompt: str,
+    tokenizer: str,
+    tokens: int,
+    stop: Sequence[str],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float,
+    repetition_penalty: float,
+    seed: int,
+    draft: str | None,
+    lookup: bool,
+    ahead: int,
+    threads: int | None,
+) -> None:
+    """Write text with the language model ARTIFACT; its speed goes to standard error."""
+    from tapeout.frontend import generate as generate_
+    from tapeout.runtime.sampling import Sampler
+
+    if draft is not None and lookup:
+        raise click.UsageError("--draft and --lookup are two ways to guess")
+    sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty, seed)
+    path = Path(draft) if draft is not None else None
+    wish = generate_.Wish(prompt, Path(tokenizer), tokens, stop, path, lookup, ahead)
+    click.echo(prompt, nl=False)
+    speed = generate_.run(
+        Path(artifact), wish, sampler, threads, lambda piece: click.echo(piece, nl=False)
+    )
+    click.echo()
+    click.echo(speed.line, err=True)
 
 
 @main.command()

@@ -50,8 +50,9 @@ def import_any(
 
 
 def _is_torch(model: Any) -> bool:
-    if isinstance(model, str | os.PathLike):
-        return Path(os.fspath(model)).suffix == ".pt2"
+    path = _path_of(model)
+    if path is not None:
+        return path.suffix == ".pt2" or _is_checkpoint(path)
     torch = sys.modules.get("torch")
     if torch is None:
         return False
@@ -70,6 +71,11 @@ def _from_torch(model: Any, dims: Dims | None, note: Note, example: Example) -> 
         ) from error
     import torch
 
+    path = _path_of(model)
+    if path is not None and _is_checkpoint(path):
+        from tapeout.frontend.llm.checkpoint import model_of
+
+        model = model_of(path)
     if _is_causal(model) and not example:
         from tapeout.frontend.llm.export import exported_step
 
@@ -81,9 +87,20 @@ def _from_torch(model: Any, dims: Dims | None, note: Note, example: Example) -> 
     elif isinstance(model, torch.export.ExportedProgram):
         made = Exported(model)
     else:
-        made = loaded(model)
+        assert path is not None, "what is no module and no program is a file"
+        made = loaded(path)
     note(f"importing {len(made.program.graph.nodes)} nodes")
     return import_program(made, dims)
+
+
+def _path_of(model: Any) -> Path | None:
+    """The path of a model that is one."""
+    return Path(model) if isinstance(model, str | os.PathLike) else None  # type: ignore[arg-type]
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a path is a folder as ``transformers`` saves a model."""
+    return (path / "config.json").is_file()
 
 
 def _is_causal(model: Any) -> bool:
@@ -99,8 +116,9 @@ def _from_onnx(model: Any, dims: Dims | None, note: Note) -> Module:
     from tapeout.frontend.onnx.importer import import_model
     from tapeout.frontend.onnx.load import load_model
 
-    if isinstance(model, str | os.PathLike):
-        source = str(Path(os.fspath(model)))
+    path = _path_of(model)
+    if path is not None:
+        source = str(path)
     elif isinstance(model, bytes | onnx.ModelProto):
         source = model
     else:

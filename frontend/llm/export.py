@@ -36,7 +36,10 @@ class Step(torch.nn.Module):
 def exported_step(model: Any) -> Exported:
     """Export a causal model of ``transformers``; the refusals of ``exported``."""
     ids, rows = torch.zeros(7, dtype=torch.long), torch.tensor([2, 6])
-    tokens, wanted = torch.export.Dim("T", min=1, max=TOKENS), torch.export.Dim("R", min=1, max=TOKENS)
+    tokens, wanted = (
+        torch.export.Dim("T", min=1, max=TOKENS),
+        torch.export.Dim("R", min=1, max=TOKENS),
+    )
     shapes = {"ids": {0: tokens}, "positions": {0: tokens}, "rows": {0: wanted}}
     with hooked(model):
         return exported(Step(model), (ids, torch.arange(7), rows), dynamic_shapes=shapes)

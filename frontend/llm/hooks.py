@@ -44,8 +44,7 @@ def attend(
     return (scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ values).transpose(1, 2).clone()
 
 
-@attend.register_fake
-def _(
+def _attend_shape(
     q: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -55,6 +54,10 @@ def _(
     window: int,
 ) -> torch.Tensor:
     return q.new_empty((q.shape[0], q.shape[2], q.shape[1], v.shape[3]))
+
+
+_operator: Any = attend
+_operator.register_fake(_attend_shape)
 
 
 def attention(
@@ -92,10 +95,11 @@ def no_mask(*_: Any, **__: Any) -> None:
 @contextmanager
 def hooked(model: Any) -> Generator[None]:
     """Have a model of ``transformers`` call :func:`attend` inside of the ``with``."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+    import transformers
 
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, no_mask)
+    known: Any = transformers
+    known.AttentionInterface.register(NAME, attention)
+    known.AttentionMaskInterface.register(NAME, no_mask)
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     experts = getattr(model.config, "_experts_implementation", None)
