@@ -18,6 +18,10 @@ E0515  an output's buffer does not fit
 E0516  there is not enough memory
 E0517  a value in an input is not allowed (it leads to a size that does not fit)
 E0518  the program is closed
+E0519  a session is asked of a program without states, or with sizes that it cannot have
+E0520  the pages of a cache are all taken
+E0521  a prompt is empty, too long, not one for each sequence, or has no such token
+E0522  an option of sampling is out of range
 =====  ==========================================================================
 """
 

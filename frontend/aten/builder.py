@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from xdsl.builder import Builder as Inserter
-from xdsl.builder import InsertPoint
 from xdsl.ir import Block, SSAValue
+from xdsl.rewriter import InsertPoint
 
 from tapeout.frontend.aten.sizes import Sizes
 from tapeout.ir.build import Emit
