@@ -91,7 +91,10 @@ class Importer:
         tensor = self.program.state_dict.get(target, self.program.constants.get(target))
         if not isinstance(tensor, torch.Tensor):
             raise CompileError(
-                "E0402", "an input of the graph is no tensor", [("input", node.name)], "export again"
+                "E0402",
+                "an input of the graph is no tensor",
+                [("input", node.name)],
+                "export again",
             )
         key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if key not in self.weights or not tensor.numel():

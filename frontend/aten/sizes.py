@@ -134,8 +134,6 @@ def _modulo(a: Expr, b: Expr) -> Expr:
     return a % b
 
 
-
-
 _BUILD: dict[str, Callable[..., Expr]] = {
     "Add": _add,
     "Mul": _multiply,
@@ -149,4 +147,3 @@ _BUILD: dict[str, Callable[..., Expr]] = {
     "Max": maximum,
     "Min": minimum,
 }
-

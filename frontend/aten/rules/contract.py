@@ -149,4 +149,3 @@ def _each(value: int | Sequence[int], n: int) -> tuple[int, ...]:
     """One number for all axes, or one for each."""
     given = [value] if isinstance(value, int) else list(value)
     return tuple(int(v) for v in (given * n if len(given) == 1 else given))
-

@@ -58,9 +58,7 @@ def gather(
 
 
 @rule("aten.index")
-def index(
-    b: Builder, call: Call, x: SSAValue, places: Sequence[SSAValue | None]
-) -> SSAValue:
+def index(b: Builder, call: Call, x: SSAValue, places: Sequence[SSAValue | None]) -> SSAValue:
     """Advanced indexing: index tensors of some axes meet in one broadcast shape.
 
     It stands where the first of them is if they are neighbours, else in front, as in numpy.

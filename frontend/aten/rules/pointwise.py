@@ -16,7 +16,9 @@ from tapeout.ir.types import spec
 _UNARY = {
     **{n: n for n in ("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan")},
     **{n: n for n in ("asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh")},
-    **{n: n for n in ("neg", "abs", "sign", "reciprocal", "erf", "sigmoid", "relu", "silu", "mish")},
+    **{
+        n: n for n in ("neg", "abs", "sign", "reciprocal", "erf", "sigmoid", "relu", "silu", "mish")
+    },
     **{n: n for n in ("floor", "ceil", "trunc")},
     "bitwise_not": "not",
 }
@@ -64,9 +66,7 @@ def add(b: Builder, call: Call, x: Argument, y: Argument, *, alpha: float = 1) -
 
 
 @rule("aten.rsub")
-def subtract_from(
-    b: Builder, call: Call, x: SSAValue, y: Argument, alpha: float = 1
-) -> SSAValue:
+def subtract_from(b: Builder, call: Call, x: SSAValue, y: Argument, alpha: float = 1) -> SSAValue:
     """``y - alpha * x``."""
     dtype = call.dtype
     left = b.map("mul", b.operand(x, dtype), b.constant(alpha, dtype))
@@ -185,7 +185,9 @@ def gelu(b: Builder, call: Call, x: SSAValue, *, approximate: str = "none") -> S
 
 
 @rule("aten.softplus")
-def softplus(b: Builder, call: Call, x: SSAValue, beta: float = 1, threshold: float = 20) -> SSAValue:
+def softplus(
+    b: Builder, call: Call, x: SSAValue, beta: float = 1, threshold: float = 20
+) -> SSAValue:
     """``log(1 + exp(beta * x)) / beta``; above the threshold torch gives ``x``."""
     if beta == 1:
         y = b.map("softplus", x)
@@ -212,9 +214,7 @@ def hardsigmoid(b: Builder, call: Call, x: SSAValue) -> SSAValue:
 @rule("aten.leaky_relu")
 def leaky_relu(b: Builder, call: Call, x: SSAValue, slope: float = 0.01) -> SSAValue:
     """``x`` above 0, ``slope * x`` below."""
-    return b.map(
-        "where", b.map("gt", x, b.like(0, x)), x, b.map("mul", x, b.like(slope, x))
-    )
+    return b.map("where", b.map("gt", x, b.like(0, x)), x, b.map("mul", x, b.like(slope, x)))
 
 
 @rule("aten.elu")

@@ -20,7 +20,13 @@ Axes = Sequence[int] | int | None
 
 @rule("aten.sum", "aten.prod", "aten.amax", "aten.amin", "aten.any", "aten.all")
 def reduce(
-    b: Builder, call: Call, x: SSAValue, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    dim: Axes = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
 ) -> SSAValue:
     """Sum, product, extreme or truth over axes; none given: over all."""
     fn = call.operator.removeprefix("a") if call.operator in ("amax", "amin") else call.operator
@@ -43,7 +49,13 @@ def extreme(
 
 @rule("aten.mean")
 def mean(
-    b: Builder, call: Call, x: SSAValue, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    dim: Axes = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
 ) -> SSAValue:
     """The mean over axes, summed in f32 where the type is narrower."""
     y = b.mean(b.widened(b.convert(x, call.dtype)), axes_of(x, dim))
@@ -134,9 +146,7 @@ def axes_of(x: SSAValue, dim: Axes) -> tuple[int, ...]:
     return tuple(sorted(axis_of(x, d) for d in given)) if spec(x).rank else ()
 
 
-def _reduced(
-    b: Builder, fn: str, x: SSAValue, axes: tuple[int, ...], keepdim: bool
-) -> SSAValue:
+def _reduced(b: Builder, fn: str, x: SSAValue, axes: tuple[int, ...], keepdim: bool) -> SSAValue:
     if not axes:
         return x
     return b.op(ReduceOp, x, fn=fn, axes=axes, keepdims=bool(keepdim))

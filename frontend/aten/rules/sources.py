@@ -22,7 +22,9 @@ def full(b: Builder, call: Call, *given: Any, dtype: Any = None) -> SSAValue:
 
 
 @rule("aten.full_like", "aten.fill")
-def full_like(b: Builder, call: Call, x: SSAValue, value: Argument, *, dtype: Any = None) -> SSAValue:
+def full_like(
+    b: Builder, call: Call, x: SSAValue, value: Argument, *, dtype: Any = None
+) -> SSAValue:
     """One value everywhere, in the shape of ``x``."""
     return _filled(b, call, value)
 
@@ -95,4 +97,3 @@ def linspace(
     if count is None or isinstance(start, SSAValue) or isinstance(end, SSAValue):
         call.refuse("its ends and the number of steps must be numbers")
     return b.literal(np.linspace(start, end, count).astype(call.dtype.numpy))
-

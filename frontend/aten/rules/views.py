@@ -15,7 +15,6 @@ from tapeout.ir.ops.views import ConcatOp, PadOp, SliceOp
 from tapeout.ir.types import spec
 
 
-
 @rule(
     *("aten.view", "aten.reshape", "aten._unsafe_view", "aten.unsqueeze", "aten.squeeze"),
     *("aten.flatten", "aten.unflatten", "aten._reshape_copy"),
@@ -154,9 +153,7 @@ def split(
         axis = axis_of(x, dim)
         lengths = [part.dims[axis] for part in call.outputs]
     starts = [as_expr(0), *accumulate(lengths)]
-    parts = [
-        _cut(b, x, axis, at, n) for at, n in zip(starts[:-1], lengths, strict=True)
-    ]
+    parts = [_cut(b, x, axis, at, n) for at, n in zip(starts[:-1], lengths, strict=True)]
     return tuple(b.reshape(p, s.dims) for p, s in zip(parts, call.outputs, strict=True))
 
 
@@ -175,13 +172,13 @@ def stack(b: Builder, call: Call, xs: Sequence[SSAValue], dim: int = 0) -> SSAVa
     """Tensors one after the other along an axis of its own."""
     axis = dim % call.output.rank
     single = [as_expr(1) if i == axis else d for i, d in enumerate(call.output.dims)]
-    return b.op(
-        ConcatOp, tuple(b.reshape(b.convert(x, call.dtype), single) for x in xs), axis=axis
-    )
+    return b.op(ConcatOp, tuple(b.reshape(b.convert(x, call.dtype), single) for x in xs), axis=axis)
 
 
 @rule("aten.constant_pad_nd")
-def pad(b: Builder, call: Call, x: SSAValue, pads: Sequence[ExprLike], value: Argument = 0) -> SSAValue:
+def pad(
+    b: Builder, call: Call, x: SSAValue, pads: Sequence[ExprLike], value: Argument = 0
+) -> SSAValue:
     """A fixed value around; pads come from the last axis on, and cut where they are negative."""
     low, high = _pads(spec(x).rank, pads)
     x = _cropped(b, x, low, high)
@@ -210,9 +207,7 @@ def _pads(rank: int, pads: Sequence[ExprLike]) -> tuple[tuple[Expr, ...], tuple[
     return tuple(low), tuple(high)
 
 
-def _cropped(
-    b: Builder, x: SSAValue, low: Sequence[Expr], high: Sequence[Expr]
-) -> SSAValue:
+def _cropped(b: Builder, x: SSAValue, low: Sequence[Expr], high: Sequence[Expr]) -> SSAValue:
     for axis, (a, z) in enumerate(zip(low, high, strict=True)):
         before, after = maximum(-a, 0), maximum(-z, 0)
         x = _cut(b, x, axis, before, spec(x).dims[axis] - before - after)
@@ -266,10 +261,10 @@ def pixel_unshuffle(b: Builder, call: Call, x: SSAValue, factor: int) -> SSAValu
     """``[..., C, H * r, W * r]`` to ``[..., C * r * r, H, W]``."""
     *lead, channels, height, width = spec(x).dims
     n = len(lead)
-    split = b.reshape(
-        x, [*lead, channels, height // factor, factor, width // factor, factor]
+    split = b.reshape(x, [*lead, channels, height // factor, factor, width // factor, factor])
+    return b.reshape(
+        b.transpose(split, [*range(n), n, n + 2, n + 4, n + 1, n + 3]), call.output.dims
     )
-    return b.reshape(b.transpose(split, [*range(n), n, n + 2, n + 4, n + 1, n + 3]), call.output.dims)
 
 
 @rule("aten.as_strided", "aten.unfold")

@@ -179,7 +179,13 @@ def _resized(
 
 @rule("aten.grid_sampler_2d", "aten.grid_sampler_3d", "aten.grid_sampler")
 def grid_sample(
-    b: Builder, call: Call, x: SSAValue, grid: SSAValue, mode: int, padding: int, align_corners: bool
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    grid: SSAValue,
+    mode: int,
+    padding: int,
+    align_corners: bool,
 ) -> SSAValue:
     """``x`` at the places of a grid with coordinates in ``[-1, 1]``."""
     return b.op(
