@@ -1,4 +1,4 @@
-"""From a torch module or a ``.pt2`` file to an exported program in the operators that rules know."""
+"""From a torch module or a ``.pt2`` file to a program in the operators that rules know."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHOLE = (
     *("elu", "celu", "selu", "glu", "prelu", "upsample_nearest1d", "upsample_nearest2d"),
     *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "avg_pool2d"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "max_pool1d", "max_pool2d", "pixel_shuffle"),
-    *("pixel_unshuffle", "lstm", "gru", "grid_sampler_2d"),
+    *("pixel_unshuffle", "lstm", "gru", "rnn_tanh", "rnn_relu", "grid_sampler_2d"),
 )
 """Operators that stay as they are: taken apart they would have to be found again."""
 
@@ -62,6 +62,8 @@ def _dim_names(
 ) -> dict[str, str]:
     """What the user's ``Dim`` objects are called, by the symbol that torch made of each.
 
+    Of one that is computed from another (``2 * n``) the other is meant.
+
     Those of arguments that are tensors; inside of nested ones torch's names stay.
     """
     if isinstance(dynamic_shapes, list | tuple):
@@ -78,9 +80,10 @@ def _dim_names(
         for axis, dim in axes:
             size = shapes[argument][axis] if argument in shapes else None
             if isinstance(size, torch.SymInt) and isinstance(dim, torch.export.Dim):
-                tree = size.node.expr
-                if tree.is_symbol:
-                    found[str(tree)] = dim.__name__
+                symbols = size.node.expr.free_symbols
+                root = getattr(dim, "root", dim)
+                if len(symbols) == 1:
+                    found[str(*symbols)] = root.__name__
     return found
 
 
@@ -110,4 +113,12 @@ def decomposed(program: ExportedProgram) -> ExportedProgram:
         name = target._schema.name.partition("::")[2] if hasattr(target, "_schema") else ""
         if name in WHOLE:
             table.pop(target)
-    return program.run_decompositions(table)
+    try:
+        return program.run_decompositions(table)
+    except Exception as error:
+        raise CompileError(
+            "E0311",
+            "torch does not take the program apart into its core operators",
+            [("torch", str(error).strip().split("\n\n")[0][:2000])],
+            "mend what torch names; program.run_decompositions() alone says more",
+        ) from error

@@ -24,7 +24,7 @@ from tapeout.frontend.aten.sizes import Range, Sizes
 from tapeout.ir.errors import CompileError, together
 from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
-from tapeout.ir.types import Spec
+from tapeout.ir.types import Spec, spec
 
 _MEANS_NOTHING = {"layout", "device", "pin_memory", "memory_format", "non_blocking", "generator"}
 """Arguments that say where or how torch keeps a tensor, not what is in it."""
@@ -37,12 +37,17 @@ def import_program(made: Exported, dims: Mapping[str, Range] | None = None) -> M
     E0103 for ``dims``.
     """
     program = decomposed(made.program)
-    lacking = unsupported_operators([program.graph])
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, fx.GraphModule)]
+    lacking = unsupported_operators(graphs)
     if lacking:
         raise together(lacking, "operators have no support")
     sizes = Sizes(program.range_constraints, made.names, dims)
     importer = Importer(program, sizes)
     return importer.run()
+
+
+class _Lost(Exception):
+    """A graph inside of the graph has no results: what is wrong with it is told elsewhere."""
 
 
 class Importer:
@@ -61,14 +66,19 @@ class Importer:
         nodes = [n for n in graph.nodes if n.op == "placeholder"]
         inputs = list(zip(nodes, signature.input_specs, strict=True))
         given = [(n, s) for n, s in inputs if _is_tensor_input(n, s)]
-        entry = EntryOp("main", [(s.arg.name, self.spec(n)) for n, s in given])
+        specs = [self.spec(n) for n, _ in given]
+        for dim in (d for s in specs for d in s.dims):
+            self.sizes.bind(dim)
+        named = [s.arg.name for _, s in given]
+        entry = EntryOp("main", list(zip(named, specs, strict=True)))
         module = Module(ModuleOp([entry]))
         self.builder = Builder(module, entry.body.block, self.sizes)
+        self.builder.graph = self.graph
         for (node, _), argument in zip(given, entry.body.block.args, strict=True):
             self.values[node] = argument
-        for node, spec in inputs:
+        for node, its in inputs:
             if node not in self.values:
-                self.values[node] = self.fixed(node, spec)
+                self.values[node] = self.fixed(node, its)
         for node in graph.nodes:
             self.node(node)
         if self.refusals:
@@ -76,18 +86,30 @@ class Importer:
         self.finish(entry, graph.output_node())
         return module
 
+    def graph(self, inner: fx.GraphModule, arguments: Sequence[Any]) -> list[Any]:
+        """Import a graph that an operator holds, at the builder's place."""
+        nodes = [n for n in inner.graph.nodes if n.op == "placeholder"]
+        self.values.update(zip(nodes, arguments, strict=True))
+        for node in inner.graph.nodes:
+            self.node(node)
+        last = inner.graph.output_node()
+        if not self.lost.isdisjoint(last.all_input_nodes):
+            raise _Lost
+        results = self.given(last.args[0])
+        return results if isinstance(results, list) else [results]
+
     def spec(self, node: fx.Node) -> Spec:
         """Shape and element type of a tensor input."""
         value = node.meta["val"]
         return Spec(self.sizes.dims(value.shape), element_type(value.dtype))
 
-    def fixed(self, node: fx.Node, spec: InputSpec) -> Any:
+    def fixed(self, node: fx.Node, its: InputSpec) -> Any:
         """A parameter, buffer or constant of the model; a plain value that was exported with it."""
-        if isinstance(spec.arg, ConstantArgument):
-            return spec.arg.value
-        if spec.kind is InputKind.USER_INPUT:
+        if isinstance(its.arg, ConstantArgument):
+            return its.arg.value
+        if its.kind is InputKind.USER_INPUT:
             return self.sizes.of(node.meta["val"])
-        target = str(spec.target)
+        target = str(its.target)
         tensor = self.program.state_dict.get(target, self.program.constants.get(target))
         if not isinstance(tensor, torch.Tensor):
             raise CompileError(
@@ -103,7 +125,9 @@ class Importer:
 
     def node(self, node: fx.Node) -> None:
         """Import one node; of nodes that read a refused one nothing is said."""
-        if node.op != "call_function" or node in self.values:
+        if node.op == "get_attr":
+            self.values[node] = self.attribute(node)
+        if node.op != "call_function":
             return
         if not self.lost.isdisjoint(node.all_input_nodes):
             self.lost.add(node)
@@ -116,6 +140,13 @@ class Importer:
                 error.facts = (*error.facts, ("where", place(node)))
             self.refusals.append(error)
             self.lost.add(node)
+        except _Lost:
+            self.lost.add(node)
+
+    def attribute(self, node: fx.Node) -> Any:
+        """A graph that the program holds, or a tensor that one of its graphs holds."""
+        held = operator.attrgetter(str(node.target))(node.graph.owning_module)
+        return self.builder.literal(array_of(held)) if isinstance(held, torch.Tensor) else held
 
     def made(self, node: fx.Node) -> Any:
         """What a node becomes: an expression for a size, else what its rule returns."""
@@ -130,7 +161,13 @@ class Importer:
         assert rule is not None, "operators without a rule were refused"
         call = Call(node, self.sizes)
         positional, named = self.arguments(call, rule)
-        return rule(self.builder, call, *positional, **named)
+        made = rule(self.builder, call, *positional, **named)
+        values = made if isinstance(made, tuple) else (made,)
+        dims = [d for v in values if isinstance(v, SSAValue) for d in spec(v).dims]
+        lost = self.sizes.unbound(dims)
+        if lost:
+            call.refuse("a size comes from where nothing is known of it", ("size", lost[0]))
+        return made
 
     def arguments(self, call: Call, rule: Rule) -> tuple[list[Any], dict[str, Any]]:
         """A node's arguments as its rule takes them: by position, and by name."""
@@ -175,11 +212,11 @@ class Importer:
                 "export the model without a cache: use_cache=False",
             )
         names = output_names(self.program, len(results))
-        kept = [(n, v) for n, v in zip(names, results, strict=True) if isinstance(v, SSAValue)]
-        self.builder.builder.insert(ReturnOp([v for _, v in kept]))
+        kept = [(n, v) for n, v in zip(names, results, strict=True) if v is not None]
+        self.builder.builder.insert(ReturnOp([self.builder.tensor(v) for _, v in kept]))
         entry.properties["outputs"] = type(entry.outputs)(tuple(n for n, _ in kept))
 
 
-def _is_tensor_input(node: fx.Node, spec: InputSpec) -> bool:
+def _is_tensor_input(node: fx.Node, its: InputSpec) -> bool:
     value = node.meta.get("val")
-    return spec.kind is InputKind.USER_INPUT and isinstance(value, torch.Tensor)
+    return its.kind is InputKind.USER_INPUT and isinstance(value, torch.Tensor)

@@ -7,7 +7,7 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from tapeout.frontend.aten.builder import Builder
+from tapeout.frontend.aten.builder import Builder, each
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
 from tapeout.ir.expr import as_expr
@@ -79,20 +79,20 @@ def conv(
 ) -> SSAValue:
     """Cross-correlation; ``padding`` may be ``same`` or ``valid``."""
     n = spec(w).rank - 2
-    dilation, low, high = _each(dilation, n), _each(0, n), _each(0, n)
+    dilation, low, high = each(dilation, n), each(0, n), each(0, n)
     if isinstance(padding, str):
         if padding == "same":
             reach = [d * (_fixed(call, k) - 1) for d, k in zip(dilation, _kernel(w), strict=True)]
             low, high = tuple(r // 2 for r in reach), tuple(r - r // 2 for r in reach)
     else:
-        low = high = _each(padding, n)
+        low = high = each(padding, n)
     batched = spec(x).rank == n + 2
     y = b.op(
         ConvOp,
         x if batched else b.reshape(x, (1, *spec(x).dims)),
         w,
         bias,
-        strides=_each(stride, n),
+        strides=each(stride, n),
         pads=(*low, *high),
         dilations=dilation,
         groups=groups,
@@ -118,17 +118,17 @@ def convolution(
     if not transposed:
         return conv(b, call, x, w, bias, stride, padding, dilation, groups)
     n = spec(w).rank - 2
-    pads = _each(padding, n)
+    pads = each(padding, n)
     batched = spec(x).rank == n + 2
     y = b.op(
         ConvTransposeOp,
         x if batched else b.reshape(x, (1, *spec(x).dims)),
         w,
         bias,
-        strides=_each(stride, n),
+        strides=each(stride, n),
         pads=(*pads, *pads),
-        dilations=_each(dilation, n),
-        output_padding=_each(output_padding, n),
+        dilations=each(dilation, n),
+        output_padding=each(output_padding, n),
         groups=groups,
     )
     return b.reshape(y, call.output.dims)
@@ -143,9 +143,3 @@ def _fixed(call: Call, size: Any) -> int:
     if value is None:
         call.refuse("the size of a kernel must be a number", ("size", size))
     return value
-
-
-def _each(value: int | Sequence[int], n: int) -> tuple[int, ...]:
-    """One number for all axes, or one for each."""
-    given = [value] if isinstance(value, int) else list(value)
-    return tuple(int(v) for v in (given * n if len(given) == 1 else given))
