@@ -22,6 +22,7 @@ from tapeout.frontend.aten.refusals import is_size, unsupported_operators
 from tapeout.frontend.aten.registry import Rule, find_rule, signature
 from tapeout.frontend.aten.sizes import Range, Sizes
 from tapeout.ir.errors import CompileError, together
+from tapeout.ir.expr import Expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.types import Spec, spec
@@ -89,7 +90,15 @@ class Importer:
     def graph(self, inner: fx.GraphModule, arguments: Sequence[Any]) -> list[Any]:
         """Import a graph that an operator holds, at the builder's place."""
         nodes = [n for n in inner.graph.nodes if n.op == "placeholder"]
-        self.values.update(zip(nodes, arguments, strict=True))
+        for node, value in zip(nodes, arguments, strict=True):
+            if isinstance(node.meta["val"], torch.SymInt | int) and value != self.size(node):
+                raise CompileError(
+                    "E0402",
+                    "an integer goes into a graph that calls it otherwise",
+                    [("integer", node.name)],
+                    "make it a tensor: torch.tensor(n)",
+                )
+            self.values[node] = value
         for node in inner.graph.nodes:
             self.node(node)
         last = inner.graph.output_node()
@@ -143,6 +152,10 @@ class Importer:
         except _Lost:
             self.lost.add(node)
 
+    def size(self, node: fx.Node) -> Expr:
+        """An integer that a node stands for, by torch's own tree."""
+        return self.sizes.of(node.meta["val"])
+
     def attribute(self, node: fx.Node) -> Any:
         """A graph that the program holds, or a tensor that one of its graphs holds."""
         held = operator.attrgetter(str(node.target))(node.graph.owning_module)
@@ -150,14 +163,14 @@ class Importer:
 
     def made(self, node: fx.Node) -> Any:
         """What a node becomes: an expression for a size, else what its rule returns."""
-        if is_size(node):
+        rule = find_rule(operator_name(node))
+        if rule is None and is_size(node):
             value = node.meta["val"]
             known = isinstance(value, bool | torch.SymBool)
             return value if known else self.sizes.of(value)
         if node.target is operator.getitem:
             values, at = self.given(node.args)
             return values[at]
-        rule = find_rule(operator_name(node))
         assert rule is not None, "operators without a rule were refused"
         call = Call(node, self.sizes)
         positional, named = self.arguments(call, rule)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import fx
 from xdsl.ir import Block, Region, SSAValue
 
@@ -77,7 +76,6 @@ def while_loop(
     fixed: Values,
 ) -> tuple[Any, ...]:
     """The body again and again while a condition of its results holds."""
-    kinds = _placeholders(body)[: len(carried)]
 
     def goes_on(values: Values) -> SSAValue:
         (holds,) = b.graph(condition, [*values, *fixed])
@@ -85,20 +83,17 @@ def while_loop(
         return found if isinstance(found, SSAValue) else b.constant(found, boolean)
 
     def step(_: SSAValue, __: SSAValue, state: Sequence[SSAValue]) -> Values:
-        values = [_read(b, s, kind) for s, kind in zip(state, kinds, strict=True)]
-        made = b.graph(body, [*values, *fixed])
+        made = b.graph(body, [*state, *fixed])
         return [goes_on(made), *made]
 
-    results = call.node.meta["val"]
-    made = _loop(b, None, goes_on(carried), carried, step, ())
-    return tuple(_read(b, v, kind) for v, kind in zip(made, results, strict=True))
+    return tuple(_loop(b, None, goes_on(carried), carried, step, ()))
 
 
 @rule("scan")
 def scan(
     b: Builder, call: Call, body: fx.GraphModule, state: Values, xs: Values, fixed: Values
 ) -> tuple[SSAValue, ...]:
-    """The body over the slices of axis 0, with a state that goes around; what it gives is stacked."""
+    """The body over the slices of axis 0 and a state that goes around; what it gives is stacked."""
     trips = spec(xs[0]).dims[0]
 
     def step(at: SSAValue, going: SSAValue, values: Sequence[SSAValue]) -> Values:
@@ -143,16 +138,3 @@ def _loop(
     loop = LoopOp(limit, going, start, Region(block), types, count, len(stacked))
     made = b.builder.insert(loop).results
     return [b.reshape(v, s.dims) for v, s in zip(made, (*specs, *stacked), strict=True)]
-
-
-def _placeholders(graph: fx.GraphModule) -> list[Any]:
-    return [n.meta["val"] for n in graph.graph.nodes if n.op == "placeholder"]
-
-
-def _read(b: Builder, x: SSAValue, kind: object) -> SSAValue | Expr:
-    """A carried tensor, or the integer in it where the graph has an integer."""
-    if not isinstance(kind, torch.SymInt | int):
-        return x
-    value = b.sizes.of(kind)
-    b.bind(b.reshape(x, (1,)), value)
-    return value

@@ -21,7 +21,7 @@ from tapeout.ir.ops.index import (
     ScatterElementsOp,
     ScatterNdOp,
 )
-from tapeout.ir.ops.reduce import CumulativeOp, identity
+from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp, identity
 from tapeout.ir.ops.views import ConcatOp
 from tapeout.ir.shapes import broadcast
 from tapeout.ir.types import spec
@@ -44,6 +44,46 @@ def embedding(
     return b.op(GatherOp, table, places, axis=0)
 
 
+@rule("aten._embedding_bag", "aten._embedding_bag_forward_only")
+def embedding_bag(
+    b: Builder,
+    call: Call,
+    table: SSAValue,
+    places: SSAValue,
+    starts: SSAValue,
+    scale_grad_by_freq: bool = False,
+    mode: int = 0,
+    sparse: bool = False,
+    weights: SSAValue | None = None,
+    include_last_offset: bool = False,
+    padding_idx: int = -1,
+) -> tuple[SSAValue, ...]:
+    """Sum (``mode`` 0), mean or greatest of the rows of each bag; 0 for an empty one."""
+    if any(user.args[1] for user in call.node.users):
+        call.refuse("only its first result has support")
+    dtype, (bags, width) = spec(table).dtype, call.output.dims
+    # A row is in the last bag that starts at it or before.
+    begun = b.map("le", b.part(starts, 0, 0, bags), b.iota((spec(places).size, 1), 0))
+    bag = b.map(
+        "sub", b.op(ReduceOp, b.convert(begun, i64), fn="sum", axes=(1,)), b.constant(1, i64)
+    )
+    bag = b.reshape(bag, (spec(places).size, 1))
+    rows = b.op(GatherOp, table, places, axis=0)
+    counts = b.map("ne", places, b.like(padding_idx, places))
+    column = b.reshape(counts, (spec(places).size, 1))
+    fn = "max" if mode == 2 else "sum"
+    lowest = b.like(identity(fn, dtype.numpy), table)
+    if weights is not None:
+        rows = b.map("mul", rows, b.reshape(weights, (spec(places).size, 1)))
+    rows = b.map("where", column, rows, lowest)
+    y = b.op(ScatterNdOp, b.expand(lowest, (bags, width)), bag, rows, fn=fn)
+    none = b.expand(b.like(0, table), (bags,))
+    sizes = b.reshape(b.op(ScatterNdOp, none, bag, b.convert(counts, dtype), fn="sum"), (bags, 1))
+    if mode == 1:
+        y = b.map("div", y, b.map("max", sizes, b.like(1, table)))
+    return (b.map("where", b.map("gt", sizes, b.like(0, table)), y, b.like(0, table)),)
+
+
 @rule("aten.index_select")
 def index_select(b: Builder, call: Call, x: SSAValue, dim: int, places: SSAValue) -> SSAValue:
     """Places of one axis."""
@@ -59,7 +99,7 @@ def gather(
     """One place of an axis for each element of the result."""
     if not spec(x).rank:
         return b.expand(x, call.output.dims)
-    return b.op(GatherElementsOp, x, places, axis=axis_of(x, dim))
+    return b.op(GatherElementsOp, x, b.convert(places, i64), axis=axis_of(x, dim))
 
 
 @rule("aten.index", "aten._unsafe_index")
@@ -197,7 +237,7 @@ def scatter(
     include_self: bool = True,
 ) -> SSAValue:
     """``x`` with values at one place of an axis each; what was there counts, or does not."""
-    updates = b.operand(values, spec(x).dtype)
+    places, updates = b.convert(places, i64), b.operand(values, spec(x).dtype)
     updates = b.expand(updates, spec(places).dims) if not spec(updates).rank else updates
     if not spec(x).rank:
         x, places, updates = (b.reshape(v, (1,)) for v in (x, places, updates))
@@ -216,7 +256,8 @@ def scatter(
     if mean:
         count = b.expand(b.like(int(include_self), x), spec(x).dims)
         count = b.op(ScatterElementsOp, count, places, ones, fn="sum", **place)
-        y = quotient(b, y, b.map("max", count, b.like(1, x)), "floor")
+        whole = None if spec(x).dtype.is_float else "floor"
+        y = quotient(b, y, b.map("max", count, b.like(1, x)), whole)
     return b.reshape(y, call.output.dims)
 
 

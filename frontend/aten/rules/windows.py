@@ -202,6 +202,8 @@ def antialiased(
     b: Builder, call: Call, x: SSAValue, size: object, align_corners: bool, *factors: object
 ) -> SSAValue:
     """As above with a filter as wide as the shrinking; its cubic has a = -0.5."""
+    if align_corners:
+        call.refuse("corners that are aligned have no support with a filter")
     mode = "cubic" if "cubic" in call.operator else "linear"
     filtered: dict[str, Any] = {"antialias": True, "exclude_outside": True, "cubic_a": -0.5}
     return _interpolated(b, call, x, mode, align_corners, factors, **filtered)

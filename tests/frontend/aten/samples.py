@@ -104,7 +104,7 @@ def judged(module: Applied) -> tuple[str, str]:
         except Exception as error:
             text = " ".join(str(error).split())[:200]
             return "wrong", f"{type(error).__name__}: {text}"
-    leaves = [leaf for leaf in pytree.tree_leaves(wanted) if isinstance(leaf, torch.Tensor)]
+    leaves = [torch.as_tensor(leaf) for leaf in pytree.tree_leaves(wanted) if leaf is not None]
     unlike = differences(leaves, found)
     return ("wrong", unlike) if unlike else ("passed", "")
 
