@@ -10,9 +10,12 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Builder, each
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
+from tapeout.ir.dtypes import i64
 from tapeout.ir.expr import as_expr
 from tapeout.ir.ops.contract import ConvOp
 from tapeout.ir.ops.conv_transpose import ConvTransposeOp
+from tapeout.ir.ops.index import GatherOp
+from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.types import spec
 
 
@@ -30,10 +33,37 @@ def linear(
 @rule("aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.dot")
 def matmul(b: Builder, call: Call, x: SSAValue, y: SSAValue) -> SSAValue:
     """The product over the last axis of ``x``; vectors are rows and columns."""
-    _need_float(call, x)
     left = b.reshape(x, (1, *spec(x).dims)) if spec(x).rank == 1 else x
     right = b.reshape(y, (*spec(y).dims, 1)) if spec(y).rank == 1 else y
-    return b.reshape(b.matmul(left, right), call.output.dims)
+    return b.reshape(_product(b, left, right), call.output.dims)
+
+
+def _product(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """A matrix product; that of integers is written out, for ``nn.matmul`` is one of floats."""
+    if spec(x).dtype.is_float:
+        return b.matmul(x, y)
+    *batch, rows, depth = spec(x).dims
+    columns = b.reshape(x, (*batch, rows, depth, 1))
+    matrices = b.reshape(y, (*spec(y).dims[:-2], 1, *spec(y).dims[-2:]))
+    return b.op(ReduceOp, b.map("mul", columns, matrices), fn="sum", axes=(-2,))
+
+
+@rule("aten._grouped_mm", "transformers.grouped_mm_fallback")
+def grouped(
+    b: Builder, call: Call, x: SSAValue, matrices: SSAValue, ends: SSAValue | None = None
+) -> SSAValue:
+    """Rows ``x [S, K]`` times the matrix of their group in ``[G, K, N]``; groups end at ``ends``."""
+    if ends is None or (spec(x).rank, spec(matrices).rank) != (2, 3):
+        call.refuse("groups have support along the rows only", ("x", spec(x).dims))
+    rows, depth = spec(x).dims
+    line = b.iota((rows, 1), 0)
+    behind = b.convert(b.map("le", b.convert(ends, i64), line), i64)
+    group = b.op(ReduceOp, behind, fn="sum", axes=(1,))
+    last = b.size(spec(matrices).dims[0] - 1, i64)
+    own = b.op(GatherOp, matrices, b.map("min", group, last), axis=0)
+    y = b.reshape(b.matmul(b.reshape(x, (rows, 1, depth)), own), call.output.dims)
+    inside = b.reshape(b.map("le", group, last), (rows, 1))
+    return b.map("where", inside, y, b.like(0, y))
 
 
 @rule("aten.addmm", "aten.baddbmm", "aten.addmv")
@@ -54,15 +84,6 @@ def add_product(
     if beta == 0:
         return product
     return b.map("add", product, c if beta == 1 else b.map("mul", c, b.like(beta, c)))
-
-
-def _need_float(call: Call, x: SSAValue) -> None:
-    if not spec(x).dtype.is_float:
-        call.refuse(
-            "products of integers have no support",
-            ("element type", spec(x).dtype),
-            fix="multiply as floats",
-        )
 
 
 @rule("aten.conv1d", "aten.conv2d", "aten.conv3d")

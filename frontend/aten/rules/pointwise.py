@@ -155,8 +155,9 @@ def clamp(
     if call.operator == "hardtanh":
         low, high = -1.0 if low is None else low, 1.0 if high is None else high
     y = b.convert(x, dtype)
-    y = y if low is None else b.map("max", y, b.operand(low, dtype))
-    return y if high is None else b.map("min", y, b.operand(high, dtype))
+    most, least = ("or", "and") if dtype is boolean else ("max", "min")
+    y = y if low is None else b.map(most, y, b.operand(low, dtype))
+    return y if high is None else b.map(least, y, b.operand(high, dtype))
 
 
 @rule("aten.clamp_min")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -20,6 +20,7 @@ from tapeout.ir.errors import CompileError, CompileErrors
 from tapeout.ir.evaluator import evaluate
 
 Array = np.ndarray[Any, Any]
+Sample = tuple[Callable[..., Any], tuple[tuple[Any, ...], dict[str, Any]]]
 
 TOLERANCES = {
     torch.bfloat16: (1.6e-2, 1e-2),
@@ -43,7 +44,7 @@ class Outcome:
 class Applied(torch.nn.Module):
     """Operators applied to samples: tensors are inputs, all other arguments are fixed."""
 
-    def __init__(self, samples: Sequence[tuple[Callable[..., Any], Any]]) -> None:
+    def __init__(self, samples: Sequence[Sample]) -> None:
         super().__init__()
         self.functions = [function for function, _ in samples]
         self.leaves, self.tree = pytree.tree_flatten([arguments for _, arguments in samples])
@@ -68,23 +69,29 @@ def operators() -> dict[str, Any]:
     return {op.formatted_name: op for op in op_db}
 
 
-def run(name: str, dtype: torch.dtype, limit: int) -> Iterator[Outcome]:
-    """The outcomes of an operator's first samples; none where torch lacks the element type.
-
-    All samples are one program, since preparing any program takes half a second; where that one
-    does not pass, each is a program of its own.
-    """
+def samples(name: str, dtype: torch.dtype, limit: int) -> list[Sample]:
+    """Up to ``limit`` samples of an operator, from all over torch's; none where it has no meaning
+    for the element type."""
     op = operators()[name]
     if not op.supports_dtype(dtype, "cpu"):
-        return
+        return []
     torch.manual_seed(0)
     np.random.seed(0)
-    made = islice(op.sample_inputs("cpu", dtype), limit)
-    samples = [(op.op, ((s.input, *s.args), s.kwargs)) for s in made]
-    together, _ = judged(Applied(samples))
-    for sample in samples:
-        state, reason = (together, "") if together == "passed" else judged(Applied([sample]))
-        yield Outcome(name, dtype, state, reason)
+    found = [*islice(op.sample_inputs("cpu", dtype), 16 * limit)]
+    chosen = found[:: -(-len(found) // limit)] if found else []
+    return [(op.op, ((s.input, *s.args), s.kwargs)) for s in chosen]
+
+
+def outcomes(name: str, dtype: torch.dtype, limit: int) -> list[Outcome]:
+    """The outcomes of an operator's samples.
+
+    All are one program, since preparing any program takes half a second; where that one does not
+    pass, each is a program of its own.
+    """
+    chosen = samples(name, dtype, limit)
+    if not chosen or judged(Applied(chosen))[0] == "passed":
+        return [Outcome(name, dtype, "passed")] * len(chosen)
+    return [Outcome(name, dtype, *judged(Applied([sample]))) for sample in chosen]
 
 
 def judged(module: Applied) -> tuple[str, str]:
@@ -104,31 +111,34 @@ def judged(module: Applied) -> tuple[str, str]:
         except Exception as error:
             text = " ".join(str(error).split())[:200]
             return "wrong", f"{type(error).__name__}: {text}"
-    leaves = [torch.as_tensor(leaf) for leaf in pytree.tree_leaves(wanted) if leaf is not None]
+    leaves = [leaf for leaf in pytree.tree_leaves(wanted) if leaf is not None]
     unlike = differences(leaves, found)
     return ("wrong", unlike) if unlike else ("passed", "")
 
 
-def differences(wanted: Sequence[torch.Tensor], found: Sequence[Array]) -> str:
+def differences(wanted: Sequence[Any], found: Sequence[Array]) -> str:
     """How results differ in number, shape, element type or values; empty where they do not."""
     if len(wanted) != len(found):
         return f"{len(found)} results for {len(wanted)}"
     return next((text for text in map(difference, wanted, found) if text), "")
 
 
-def difference(tensor: torch.Tensor, found: Array) -> str:
-    """How one result differs."""
-    want = array_of(tensor.resolve_conj().resolve_neg())
+def difference(wanted: Any, found: Array) -> str:
+    """How one result differs: a tensor, or a number of any element type."""
+    if not isinstance(wanted, torch.Tensor):
+        wanted = torch.tensor(wanted)
+        found = found.astype(array_of(wanted).dtype)
+    want = array_of(wanted.resolve_conj().resolve_neg())
     if want.dtype != found.dtype or want.shape != found.shape:
         return f"{found.dtype}{list(found.shape)} for {want.dtype}{list(want.shape)}"
-    relative, absolute = TOLERANCES.get(tensor.dtype, F32)
-    if tensor.dtype.is_floating_point:
+    relative, absolute = TOLERANCES.get(wanted.dtype, F32)
+    if wanted.dtype.is_floating_point:
         want, found = want.astype(np.float64), found.astype(np.float64)
     near = np.isclose(found, want, relative, absolute, equal_nan=True)
     if near.all():
         return ""
     at = tuple(np.argwhere(~near)[0])
-    return f"{(~near).sum()} of {near.size} values: {found[at]} for {want[at]} at {list(at)}"
+    return f"{(~near).sum()} of {near.size} values: {found[at]} for {want[at]} at {[*map(int, at)]}"
 
 
 def _codes(error: CompileError) -> str:

@@ -14,20 +14,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from samples import Outcome, operators, run
+from samples import Outcome, operators, outcomes
 
 DTYPES = "float32,int64,bool,bfloat16"
 
 
-def outcomes(chosen: tuple[str, str, int]) -> list[Outcome]:
+def run(chosen: tuple[str, str, int]) -> list[Outcome]:
     """All of one operator with one element type."""
     name, dtype, limit = chosen
     np.seterr(all="ignore")
     torch.set_num_threads(1)
-    try:
-        return list(run(name, getattr(torch, dtype), limit))
-    except Exception as error:
-        return [Outcome(name, getattr(torch, dtype), "unmade", f"{type(error).__name__}: {error}")]
+    return outcomes(name, getattr(torch, dtype), limit)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     names = [n for n in operators() if re.search(options.only, n)]
     chosen = [(n, d, options.samples) for n in names for d in options.dtypes.split(",")]
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        found = [o for each in pool.imap(outcomes, chosen, chunksize=4) for o in each]
+        found = [o for each in pool.imap(run, chosen, chunksize=4) for o in each]
     report(found, options.list.split(","))
     return int(any(o.state == "wrong" for o in found))
 
