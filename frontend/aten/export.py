@@ -6,10 +6,12 @@ import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from tapeout.ir.errors import CompileError
 
@@ -54,37 +56,42 @@ def exported(
             [("torch", str(error).strip().split("\n\n")[0][:2000])],
             "mend what torch names; torch.export.export(...) alone says more",
         ) from error
-    return Exported(program, _dim_names(program, module, dynamic_shapes))
+    return Exported(program, _dim_names(program, module, args, kwargs or {}, dynamic_shapes))
 
 
 def _dim_names(
-    program: ExportedProgram, module: torch.nn.Module, dynamic_shapes: Any
+    program: ExportedProgram,
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    dynamic_shapes: Any,
 ) -> dict[str, str]:
     """What the user's ``Dim`` objects are called, by the symbol that torch made of each.
 
     Of one that is computed from another (``2 * n``) the other is meant.
-
-    Those of arguments that are tensors; inside of nested ones torch's names stay.
     """
+    leaves = pytree.tree_leaves((tuple(args), dict(kwargs)))
+    inputs = dict(zip(map(id, leaves), program.graph_signature.user_inputs, strict=False))
+    sizes = {n.name: n.meta["val"].shape for n in program.graph.nodes if _is_tensor(n)}
+    bound = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
     if isinstance(dynamic_shapes, list | tuple):
-        arguments = inspect.signature(module.forward).parameters
-        dynamic_shapes = dict(zip(arguments, dynamic_shapes, strict=False))
-    shapes = {
-        n.name: n.meta["val"].shape
-        for n in program.graph.nodes
-        if n.op == "placeholder" and isinstance(n.meta.get("val"), torch.Tensor)
-    }
+        dynamic_shapes = dict(zip(bound, dynamic_shapes, strict=False))
     found: dict[str, str] = {}
-    for argument, wanted in (dynamic_shapes or {}).items():
+    for path, leaf in pytree.tree_flatten_with_path(bound)[0]:
+        shape, wanted = sizes.get(inputs.get(id(leaf)), ()), dynamic_shapes
+        for key in path:
+            wanted = wanted and key.get(wanted)
         axes = wanted.items() if isinstance(wanted, dict) else enumerate(wanted or ())
         for axis, dim in axes:
-            size = shapes[argument][axis] if argument in shapes else None
-            if isinstance(size, torch.SymInt) and isinstance(dim, torch.export.Dim):
-                symbols = size.node.expr.free_symbols
-                root = getattr(dim, "root", dim)
+            if isinstance(dim, torch.export.Dim) and isinstance(shape[axis], torch.SymInt):
+                symbols = shape[axis].node.expr.free_symbols
                 if len(symbols) == 1:
-                    found[str(*symbols)] = root.__name__
+                    found[str(*symbols)] = getattr(dim, "root", dim).__name__
     return found
+
+
+def _is_tensor(node: torch.fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
 
 
 def loaded(path: str | os.PathLike[str]) -> Exported:
@@ -106,15 +113,20 @@ def loaded(path: str | os.PathLike[str]) -> Exported:
         ) from error
 
 
+@cache
+def _table() -> dict[Any, Any]:
+    """torch's own decompositions but for those of :data:`WHOLE`."""
+    found = torch.export.default_decompositions().items()
+    names = {
+        t: t._schema.name.partition("::")[2] if hasattr(t, "_schema") else "" for t, _ in found
+    }
+    return {target: body for target, body in found if names[target] not in WHOLE}
+
+
 def decomposed(program: ExportedProgram) -> ExportedProgram:
     """The program in core ATen, without in-place operators, those of :data:`WHOLE` kept."""
-    table = torch.export.default_decompositions()
-    for target in list(table):
-        name = target._schema.name.partition("::")[2] if hasattr(target, "_schema") else ""
-        if name in WHOLE:
-            table.pop(target)
     try:
-        return program.run_decompositions(table)
+        return program.run_decompositions(dict(_table()))
     except Exception as error:
         raise CompileError(
             "E0311",

@@ -52,7 +52,7 @@ def _product(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
 def grouped(
     b: Builder, call: Call, x: SSAValue, matrices: SSAValue, ends: SSAValue | None = None
 ) -> SSAValue:
-    """Rows ``x [S, K]`` times the matrix of their group in ``[G, K, N]``; groups end at ``ends``."""
+    """Rows ``x [S, K]`` times the matrix of their group, ``[G, K, N]``; groups end at ``ends``."""
     if ends is None or (spec(x).rank, spec(matrices).rank) != (2, 3):
         call.refuse("groups have support along the rows only", ("x", spec(x).dims))
     rows, depth = spec(x).dims

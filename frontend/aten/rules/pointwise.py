@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Argument, Builder
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
-from tapeout.ir.dtypes import DType, boolean
+from tapeout.ir.dtypes import DType, boolean, u8
 from tapeout.ir.types import spec
 
 _UNARY = {
@@ -52,6 +52,7 @@ def binary(b: Builder, call: Call, x: Argument, y: Argument) -> SSAValue:
 def compare(b: Builder, call: Call, x: Argument, y: Argument) -> SSAValue:
     """A comparison, in the type that both are promoted to."""
     dtype = call.promoted(0, 1)
+    dtype = u8 if dtype is boolean else dtype
     return b.map(call.operator, b.operand(x, dtype), b.operand(y, dtype))
 
 
@@ -95,12 +96,19 @@ def floor_divide(b: Builder, call: Call, x: Argument, y: Argument) -> SSAValue:
 def quotient(b: Builder, x: SSAValue, y: SSAValue, rounding: str | None) -> SSAValue:
     """``x / y``, rounded toward zero (``trunc``) or minus infinity (``floor``).
 
-    The floor of integers is ``(x - x mod y) / y``, where the remainder has the sign of ``y``.
+    The floor is ``(x - x mod y) / y``, where the remainder has the sign of ``y``: of floats
+    ``x / y`` may have been rounded up to an integer before it is seen.
     """
-    if rounding == "floor" and not spec(x).dtype.is_float:
-        x = b.map("sub", x, b.map("floor_mod", x, y))
+    if rounding is None:
+        return b.map("div", x, y)
+    dtype, x, y = spec(x).dtype, b.widened(x), b.widened(y)
     made = b.map("div", x, y)
-    return made if rounding is None or not spec(x).dtype.is_float else b.map(rounding, made)
+    if rounding == "floor":
+        whole = b.map("div", b.map("sub", x, b.map("floor_mod", x, y)), y)
+        if not dtype.is_float:
+            return whole
+        made = b.map("where", b.map("eq", y, b.like(0, y)), made, b.map("round", whole))
+    return b.convert(b.map("trunc", made) if dtype.is_float else made, dtype)
 
 
 @rule("aten.logical_and", "aten.logical_or", "aten.logical_xor")
@@ -260,7 +268,8 @@ def prelu(b: Builder, call: Call, x: SSAValue, slope: SSAValue) -> SSAValue:
 def extreme_number(b: Builder, call: Call, x: SSAValue, y: SSAValue) -> SSAValue:
     """The greater or lesser of two; of a number and NaN the number."""
     x, y = b.convert(x, call.dtype), b.convert(y, call.dtype)
-    chosen = b.map(call.operator.removeprefix("f"), x, y)
+    fn = call.operator.removeprefix("f")
+    chosen = b.map(_OF_BOOLS[fn] if call.dtype is boolean else fn, x, y)
     if not call.dtype.is_float:
         return chosen
     return b.map("where", b.map("is_nan", x), y, b.map("where", b.map("is_nan", y), x, chosen))
