@@ -68,8 +68,7 @@ class Importer:
         inputs = list(zip(nodes, signature.input_specs, strict=True))
         given = [(n, s) for n, s in inputs if _is_tensor_input(n, s)]
         specs = [self.spec(n) for n, _ in given]
-        for dim in (d for s in specs for d in s.dims):
-            self.sizes.bind(dim)
+        self.sizes.tell(d for s in specs for d in s.dims)
         named = [s.arg.name for _, s in given]
         entry = EntryOp("main", list(zip(named, specs, strict=True)))
         module = Module(ModuleOp([entry]))

@@ -77,6 +77,10 @@ class Sizes:
         """A shape."""
         return tuple(self.of(v) for v in values)
 
+    def tell(self, dims: Iterable[Expr]) -> None:
+        """Note that the sizes of inputs tell their symbols."""
+        self._bound.update(s for d in dims for s in d.symbols())
+
     def bind(self, size: Expr) -> bool:
         """Note that a size gets its value here; False where it has one, or is no bare symbol."""
         known = as_symbol(size)
