@@ -1,8 +1,12 @@
 """What rules build with: operators at the end of the current block."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +14,8 @@ import numpy as np
 import torch
 from torch import fx
 from xdsl.builder import Builder as Inserter
-from xdsl.builder import InsertPoint
 from xdsl.ir import Block, SSAValue
+from xdsl.rewriter import InsertPoint
 
 from tapeout.frontend.aten.sizes import Sizes
 from tapeout.ir.build import Emit
@@ -25,8 +29,10 @@ from tapeout.ir.types import spec
 if TYPE_CHECKING:
     from tapeout.frontend.aten.call import Call
 
-COMPARISONS = {"Equality": "eq", "Unequality": "ne", "StrictLessThan": "lt", "LessThan": "le"}
-COMPARISONS |= {"StrictGreaterThan": "gt", "GreaterThan": "ge"}
+COMPARISONS = {
+    **{"Equality": "eq", "Unequality": "ne", "StrictLessThan": "lt", "LessThan": "le"},
+    **{"StrictGreaterThan": "gt", "GreaterThan": "ge"},
+}
 Array = np.ndarray[Any, Any]
 Argument = SSAValue | Expr | int | float | bool
 
@@ -69,7 +75,7 @@ class Builder(Emit):
         return into.insert(self.module.constant(array, label)).results[0]
 
     @contextmanager
-    def into(self, block: Block) -> Iterator[None]:
+    def into(self, block: Block) -> Generator[None]:
         """Append to another block meanwhile."""
         outer, self.builder = self.builder, Inserter(InsertPoint.at_end(block))
         yield

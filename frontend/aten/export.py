@@ -1,5 +1,9 @@
 """From a torch module or a ``.pt2`` file to a program in the operators that rules know."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import inspect
@@ -116,11 +120,13 @@ def loaded(path: str | os.PathLike[str]) -> Exported:
 @cache
 def _table() -> dict[Any, Any]:
     """torch's own decompositions but for those of :data:`WHOLE`."""
-    found = torch.export.default_decompositions().items()
-    names = {
-        t: t._schema.name.partition("::")[2] if hasattr(t, "_schema") else "" for t, _ in found
-    }
-    return {target: body for target, body in found if names[target] not in WHOLE}
+    found: dict[Any, Any] = dict(torch.export.default_decompositions())
+    return {op: body for op, body in found.items() if _bare_name(op) not in WHOLE}
+
+
+def _bare_name(op: Any) -> str:
+    """``add`` of ``aten::add.Tensor``."""
+    return op._schema.name.partition("::")[2] if hasattr(op, "_schema") else ""
 
 
 def decomposed(program: ExportedProgram) -> ExportedProgram:

@@ -1,5 +1,9 @@
 """``import_program``: an exported program becomes an ``nn`` module with the one entry ``main``."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
+
 from __future__ import annotations
 
 import operator

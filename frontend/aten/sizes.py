@@ -1,5 +1,9 @@
 """torch's symbolic integers as expressions: names, ranges, sympy trees."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
 from __future__ import annotations
 
 import re

@@ -45,9 +45,9 @@ def cond(
         return tuple(b.graph(then if holds else otherwise, operands))
     specs = call.outputs
     decided = [d for s in specs for d in s.dims if b.sizes.bind(d)]
-    regions = [_branch(b, graph, operands, specs, decided) for graph in (then, otherwise)]
+    first, second = (_branch(b, g, operands, specs, decided) for g in (then, otherwise))
     types = [TensorType(s) for s in specs]
-    return tuple(b.builder.insert(IfOp(holds, *regions, types)).results)
+    return tuple(b.builder.insert(IfOp(holds, first, second, types)).results)
 
 
 def _branch(

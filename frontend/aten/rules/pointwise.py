@@ -22,9 +22,11 @@ _UNARY = {
     **{n: n for n in ("floor", "ceil", "trunc")},
     "bitwise_not": "not",
 }
-_BINARY = {"mul": "mul", "minimum": "min", "maximum": "max", "pow": "pow", "remainder": "floor_mod"}
-_BINARY |= {"max": "max", "min": "min"}
-_BINARY |= {"fmod": "trunc_mod", "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor"}
+_BINARY = {
+    **{"mul": "mul", "minimum": "min", "maximum": "max", "max": "max", "min": "min", "pow": "pow"},
+    **{"remainder": "floor_mod", "fmod": "trunc_mod"},
+    **{"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor"},
+}
 _OF_BOOLS = {"mul": "and", "min": "and", "max": "or"}
 _COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 _KEEPS_INTEGERS = ("floor", "ceil", "trunc")

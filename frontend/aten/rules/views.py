@@ -1,5 +1,9 @@
 """Operators that only move elements: shapes, slices, joins, padding."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -72,7 +76,7 @@ def repeat(b: Builder, call: Call, x: SSAValue, repeats: Sequence[ExprLike]) -> 
     """Each axis over and over."""
     dims = [as_expr(1)] * (len(repeats) - spec(x).rank) + list(spec(x).dims)
     counts = [as_expr(n) for n in repeats]
-    split = [d for n, size in zip(counts, dims, strict=True) for d in (as_expr(1), size)]
+    split = [d for size in dims for d in (as_expr(1), size)]
     wide = [d for n, size in zip(counts, dims, strict=True) for d in (n, size)]
     return b.reshape(b.expand(b.reshape(x, split), wide), call.output.dims)
 

@@ -1,5 +1,9 @@
 """Graphs inside of graphs, and sizes that data decides, against torch."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +51,7 @@ def from_behind(x: torch.Tensor) -> Any:
 
 
 def slices(x: torch.Tensor) -> Any:
-    return map_(lambda a, b: a * b, x, torch.ones(3))
+    return map_(lambda a, b: a * b, x, torch.ones(3))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("model", [branches, nested, halving, running_sums, from_behind, slices])

@@ -1,5 +1,9 @@
 """Programs exported with ranges, at the ends of the ranges and between."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 import itertools
 from typing import Any
 

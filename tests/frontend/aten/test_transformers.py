@@ -1,5 +1,9 @@
 """Architectures of ``transformers`` at small sizes: exported, imported, evaluated, compiled."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -64,11 +68,21 @@ def swin() -> tuple[Any, Inputs]:
 
 
 def whisper() -> tuple[Any, Inputs]:
-    layers = {f"{part}_layers": 1 for part in ("encoder", "decoder")}
-    heads = {f"{part}_attention_heads": 2 for part in ("encoder", "decoder")}
-    wide = {f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")}
-    rest = {"d_model": 16, "max_source_positions": 10, "vocab_size": 64, "use_cache": False}
-    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    layers: dict[str, Any] = {f"{part}_layers": 1 for part in ("encoder", "decoder")}
+    heads: dict[str, Any] = {f"{part}_attention_heads": 2 for part in ("encoder", "decoder")}
+    wide: dict[str, Any] = {f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")}
+    rest: dict[str, Any] = {
+        "d_model": 16,
+        "max_source_positions": 10,
+        "vocab_size": 64,
+        "use_cache": False,
+    }
+    ends: dict[str, Any] = {
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 1,
+    }
     config = tf.WhisperConfig(**layers, **heads, **wide, **rest, **ends)
     sound = torch.linspace(-1, 1, 2 * 80 * 20).reshape(2, 80, 20).cos()
     return tf.WhisperModel(config), {
@@ -78,13 +92,19 @@ def whisper() -> tuple[Any, Inputs]:
 
 
 def t5() -> tuple[Any, Inputs]:
-    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    sizes: dict[str, Any] = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
     config = tf.T5Config(**sizes, vocab_size=64, use_cache=False)
     return tf.T5Model(config), {**words(), "decoder_input_ids": words()["input_ids"]}
 
 
 def gpt2() -> tuple[Any, Inputs]:
-    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 64}
+    sizes: dict[str, Any] = {
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 64,
+        "vocab_size": 64,
+    }
     return tf.GPT2LMHeadModel(tf.GPT2Config(**sizes, use_cache=False)), words()
 
 
@@ -114,8 +134,10 @@ def mixtral() -> tuple[Any, Inputs]:
     return tf.MixtralForCausalLM(config), words()
 
 
-MODELS = (bert, vit, convnext, swin, whisper, t5, gpt2)
-MODELS = (*MODELS, llama, qwen3, gemma3, mistral, phi3, mixtral)
+MODELS = (
+    *(bert, vit, convnext, swin, whisper, t5, gpt2),
+    *(llama, qwen3, gemma3, mistral, phi3, mixtral),
+)
 COMPILED = (bert, llama)
 
 
