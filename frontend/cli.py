@@ -259,7 +259,7 @@ def explain(
     gflops: float | None,
     gb_per_s: float | None,
 ) -> None:
-    """Say what of MODEL (.onnx, .pt2) will not compile, all of it at once; else what it will cost."""
+    """Say what of MODEL (.onnx, .pt2) will not compile, all at once; else what it will cost."""
     from tapeout.frontend import explain as explain_
     from tapeout.frontend.terminal import console, progress
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
@@ -88,7 +88,7 @@ def _from_onnx(model: Any, dims: Dims | None, note: Note) -> Module:
     from tapeout.frontend.onnx.load import load_model
 
     if isinstance(model, str | os.PathLike):
-        model = os.fspath(model)
+        model = str(Path(cast("os.PathLike[str]", model)))
     elif not isinstance(model, bytes | onnx.ModelProto):
         raise CompileError(
             "E0404",

@@ -41,10 +41,11 @@ def extreme(
     """The extreme of all, of two tensors, or along an axis with where it stands."""
     if isinstance(dim, SSAValue):
         return binary(b, call, x, dim)
-    value = _reduced(b, call.operator, x, axes_of(x, dim), keepdim)
-    if dim is None:
+    axis: int | None = dim
+    value = _reduced(b, call.operator, x, axes_of(x, axis), keepdim)
+    if axis is None:
         return value
-    return value, _arg(b, call.operator, x, axis_of(x, dim), keepdim)
+    return value, _arg(b, call.operator, x, axis_of(x, axis), keepdim)
 
 
 @rule("aten.mean")

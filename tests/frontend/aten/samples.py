@@ -103,7 +103,10 @@ def judged(module: Applied) -> tuple[str, str]:
     tensors = module.tensors
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        wanted = module(*[t.clone() for t in tensors])
+        try:
+            wanted = module(*[t.clone() for t in tensors])
+        except RuntimeError as error:
+            return "refused", f"by torch: {error}"
         try:
             made = import_program(exported(module, tensors))
             made.ir.verify()
