@@ -10,11 +10,11 @@ from tapeout.frontend.aten.builder import Builder, axis_of
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
 from tapeout.ir.dtypes import boolean, i64
-from tapeout.ir.expr import Expr
+from tapeout.ir.expr import Expr, as_expr
 from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
 from tapeout.ir.ops.sort import NonZeroOp, UniqueOp
-from tapeout.ir.types import spec
+from tapeout.ir.types import Spec, spec
 
 
 def non_zero(b: Builder, x: SSAValue, dims: Sequence[Expr]) -> SSAValue:
@@ -52,7 +52,7 @@ def unique(
     return_counts: bool = False,
 ) -> tuple[SSAValue, ...]:
     """The distinct elements in order, which of them each element is, how many each has."""
-    return _unique(b, call, x, None, spec(x).size, (return_inverse, return_counts))
+    return _unique(b, call, x, None, spec(x).size)
 
 
 @rule("aten.unique_dim")
@@ -67,19 +67,23 @@ def unique_slices(
 ) -> tuple[SSAValue, ...]:
     """The distinct slices of an axis, and the same of them."""
     axis = axis_of(x, dim)
-    return _unique(b, call, x, axis, spec(x).dims[axis], (return_inverse, return_counts))
+    return _unique(b, call, x, axis, spec(x).dims[axis])
 
 
 def _unique(
-    b: Builder, call: Call, x: SSAValue, axis: int | None, limit: Expr, wanted: tuple[bool, bool]
+    b: Builder, call: Call, x: SSAValue, axis: int | None, limit: Expr
 ) -> tuple[SSAValue, ...]:
     count = b.sizes.decide(call.output.dims, limit)
     y, _, *others = b.many(UniqueOp, x, axis=axis, count=(count,))
-    # What was not asked for is empty.
-    none = b.expand(b.constant(0, i64), (0,))
-    kept = [o if want else none for o, want in zip(others, wanted, strict=True)]
-    made = zip((y, *kept), call.outputs, strict=True)
-    return tuple(b.reshape(value, want.dims) for value, want in made)
+    made = zip((y, *others), call.outputs, strict=True)
+    return tuple(_unless_empty(b, value, want) for value, want in made)
+
+
+def _unless_empty(b: Builder, x: SSAValue, want: Spec) -> SSAValue:
+    """A result in torch's shape; what was not asked for is empty there."""
+    if want.dims == (as_expr(0),):
+        return b.expand(b.constant(0, want.dtype), (0,))
+    return b.reshape(x, want.dims)
 
 
 @rule("aten.repeat_interleave.Tensor")
