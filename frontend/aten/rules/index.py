@@ -97,8 +97,9 @@ def gather(
     b: Builder, call: Call, x: SSAValue, dim: int, places: SSAValue, *, sparse_grad: bool = False
 ) -> SSAValue:
     """One place of an axis for each element of the result."""
-    if not spec(x).rank:
-        return b.expand(x, call.output.dims)
+    # torch takes places of no elements for a tensor of any shape.
+    if not spec(x).rank or call.output.size == as_expr(0):
+        return b.expand(x if not spec(x).rank else b.like(0, x), call.output.dims)
     return b.op(GatherElementsOp, x, b.convert(places, i64), axis=axis_of(x, dim))
 
 
@@ -237,6 +238,8 @@ def scatter(
     include_self: bool = True,
 ) -> SSAValue:
     """``x`` with values at one place of an axis each; what was there counts, or does not."""
+    if spec(places).size == as_expr(0):
+        return x
     places, updates = b.convert(places, i64), b.operand(values, spec(x).dtype)
     updates = b.expand(updates, spec(places).dims) if not spec(updates).rank else updates
     if not spec(x).rank:
