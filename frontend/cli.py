@@ -121,7 +121,7 @@ def compile(
     stop_after: str | None,
     dump: str | None,
 ) -> None:
-    """Compile MODEL (.onnx) to an artifact."""
+    """Compile MODEL (.onnx, .pt2) to an artifact."""
     from tapeout.frontend import driver, layer_report
     from tapeout.frontend.layer_report import LayerReport
     from tapeout.frontend.quantizing import Quantizing, quantizing
@@ -309,7 +309,7 @@ def explain(
     gflops: float | None,
     gb_per_s: float | None,
 ) -> None:
-    """Say what of MODEL will not compile, all of it at once; else what it will cost."""
+    """Say what of MODEL (.onnx, .pt2) will not compile, all at once; else what it will cost."""
     from tapeout.frontend import explain as explain_
     from tapeout.frontend.terminal import console, progress
 

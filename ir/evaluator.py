@@ -48,11 +48,24 @@ class Evaluator:
         self.guards: dict[Operation, tuple[Guard, ...]] = {}
 
     def bind_inputs(self, entry: EntryOp, arrays: Sequence[Array]) -> None:
-        """Solve the symbols of bare-symbol dimensions, then check every dimension."""
-        for name, value, array in zip(
-            entry.inputs.data, entry.body.block.args, arrays, strict=True
-        ):
-            self.bind_shape(name, spec(value), array.shape)
+        """Solve the symbols of dimensions, those of bare ones first, then check every one."""
+        wanted = [spec(value) for value in entry.body.block.args]
+        pairs = list(zip(entry.inputs.data, wanted, arrays, strict=True))
+        for name, want, array in pairs:
+            self.bind_shape(name, want, array.shape)
+        mixed = [p for _, s, a in pairs for p in zip(s.dims, a.shape, strict=True)]
+        for dim, size in mixed:
+            self.solve(dim, size)
+        for name, want, array in pairs:
+            self.bind_shape(name, want, array.shape)
+
+    def solve(self, dim: Expr, size: int) -> None:
+        """Bind the one unknown symbol of a dimension that is linear in it, ``2*N`` or ``N + 1``."""
+        unknown = [s for s in dim.symbols() if s.name not in self.symbols]
+        factor = dim.coefficient(unknown[0]) if len(unknown) == 1 else None
+        if factor is not None and factor.constant:
+            rest = self.number(dim.substitute({unknown[0]: 0}))
+            self.symbols[unknown[0].name] = (size - rest) // factor.constant
 
     def bind_shape(self, name: str, want: Spec, shape: tuple[int, ...]) -> None:
         """Match one type against an actual shape; binds symbols seen for the first time."""

@@ -1,7 +1,7 @@
 """The key-value cache of a program whose graph calls ``tapeout.attend``: inputs and states for it.
 
-Beside its own inputs such a program takes, for ``T`` tokens of ``B`` sequences: ``slots [T]`` (where
-keys and values are written), ``sequence [T]``, ``end [T]`` (how many slots of its sequence a token
+Beside its own inputs such a program takes, for ``T`` tokens of ``B`` sequences: ``slots [T]``
+(where keys and values are written), ``sequence [T]``, ``end [T]`` (how many slots of its sequence a token
 sees), ``table [B, L]`` (pages of each sequence); with trees of tokens ``tree [T]``. Each layer has
 two states: ``keys.I [P, G, D, N]`` and ``values.I [P, G, N, E]``.
 """

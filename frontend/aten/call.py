@@ -1,5 +1,9 @@
 """One node of an exported graph as its rule sees it: what comes out, refusals that name it."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,8 @@
-"""From a torch module or a ``.pt2`` file to an exported program in the operators that rules know."""
+"""From a torch module or a ``.pt2`` file to a program in the operators that rules know."""
+
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from tapeout.ir.errors import CompileError
 
@@ -24,7 +30,7 @@ WHOLE = (
     *("elu", "celu", "selu", "glu", "prelu", "upsample_nearest1d", "upsample_nearest2d"),
     *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "avg_pool2d"),
     *("adaptive_avg_pool1d", "adaptive_avg_pool2d", "max_pool1d", "max_pool2d", "pixel_shuffle"),
-    *("pixel_unshuffle", "lstm", "gru", "grid_sampler_2d"),
+    *("pixel_unshuffle", "lstm", "gru", "rnn_tanh", "rnn_relu", "grid_sampler_2d"),
 )
 """Operators that stay as they are: taken apart they would have to be found again."""
 
@@ -56,34 +62,42 @@ def exported(
             [("torch", str(error).strip().split("\n\n")[0][:2000])],
             "mend what torch names; torch.export.export(...) alone says more",
         ) from error
-    return Exported(program, _dim_names(program, module, dynamic_shapes))
+    return Exported(program, _dim_names(program, module, args, kwargs or {}, dynamic_shapes))
 
 
 def _dim_names(
-    program: ExportedProgram, module: torch.nn.Module, dynamic_shapes: Any
+    program: ExportedProgram,
+    module: torch.nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    dynamic_shapes: Any,
 ) -> dict[str, str]:
     """What the user's ``Dim`` objects are called, by the symbol that torch made of each.
 
-    Those of arguments that are tensors; inside of nested ones torch's names stay.
+    Of one that is computed from another (``2 * n``) the other is meant.
     """
+    leaves = pytree.tree_leaves((tuple(args), dict(kwargs)))
+    inputs = dict(zip(map(id, leaves), program.graph_signature.user_inputs, strict=False))
+    sizes = {n.name: n.meta["val"].shape for n in program.graph.nodes if _is_tensor(n)}
+    bound = dict(inspect.signature(module.forward).bind(*args, **kwargs).arguments)
     if isinstance(dynamic_shapes, list | tuple):
-        arguments = inspect.signature(module.forward).parameters
-        dynamic_shapes = dict(zip(arguments, dynamic_shapes, strict=False))
-    shapes = {
-        n.name: n.meta["val"].shape
-        for n in program.graph.nodes
-        if n.op == "placeholder" and isinstance(n.meta.get("val"), torch.Tensor)
-    }
+        dynamic_shapes = dict(zip(bound, dynamic_shapes, strict=False))
     found: dict[str, str] = {}
-    for argument, wanted in (dynamic_shapes or {}).items():
+    for path, leaf in pytree.tree_flatten_with_path(bound)[0]:
+        shape, wanted = sizes.get(inputs.get(id(leaf)), ()), dynamic_shapes
+        for key in path:
+            wanted = wanted and key.get(wanted)
         axes = wanted.items() if isinstance(wanted, dict) else enumerate(wanted or ())
         for axis, dim in axes:
-            size = shapes[argument][axis] if argument in shapes else None
-            if isinstance(size, torch.SymInt) and isinstance(dim, torch.export.Dim):
-                tree = size.node.expr
-                if tree.is_symbol:
-                    found[str(tree)] = dim.__name__
+            if isinstance(dim, torch.export.Dim) and isinstance(shape[axis], torch.SymInt):
+                symbols = shape[axis].node.expr.free_symbols
+                if len(symbols) == 1:
+                    found[str(*symbols)] = getattr(dim, "root", dim).__name__
     return found
+
+
+def _is_tensor(node: torch.fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
 
 
 def loaded(path: str | os.PathLike[str]) -> Exported:
@@ -105,15 +119,30 @@ def loaded(path: str | os.PathLike[str]) -> Exported:
         ) from error
 
 
+@cache
+def _table() -> dict[Any, Any]:
+    """torch's own decompositions but for those of :data:`WHOLE`."""
+    found: dict[Any, Any] = dict(torch.export.default_decompositions())
+    return {op: body for op, body in found.items() if _bare_name(op) not in WHOLE}
+
+
+def _bare_name(op: Any) -> str:
+    """``add`` of ``aten::add.Tensor``."""
+    return op._schema.name.partition("::")[2] if hasattr(op, "_schema") else ""
+
+
 def decomposed(program: ExportedProgram) -> ExportedProgram:
     """The program in core ATen, without in-place operators, those of :data:`WHOLE` kept."""
-    table = torch.export.default_decompositions()
-    for target in list(table):
-        name = target._schema.name.partition("::")[2] if hasattr(target, "_schema") else ""
-        if name in WHOLE:
-            table.pop(target)
-    with _quietly():
-        return program.run_decompositions(table)
+    try:
+        with _quietly():
+            return program.run_decompositions(dict(_table()))
+    except Exception as error:
+        raise CompileError(
+            "E0311",
+            "torch does not take the program apart into its core operators",
+            [("torch", str(error).strip().split("\n\n")[0][:2000])],
+            "mend what torch names; program.run_decompositions() alone says more",
+        ) from error
 
 
 @contextmanager

@@ -1,5 +1,9 @@
 """``import_program``: an exported program becomes an ``nn`` module with the one entry ``main``."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportPrivateUsage=false
+
 from __future__ import annotations
 
 import operator
@@ -26,7 +30,7 @@ from tapeout.ir.errors import CompileError, together
 from tapeout.ir.expr import Expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
-from tapeout.ir.types import Spec
+from tapeout.ir.types import Spec, spec
 
 _MEANS_NOTHING = {"layout", "device", "pin_memory", "memory_format", "non_blocking", "generator"}
 """Arguments that say where or how torch keeps a tensor, not what is in it."""
@@ -40,12 +44,17 @@ def import_program(made: Exported, dims: Mapping[str, Range] | None = None) -> M
     E0103 for ``dims``.
     """
     program = decomposed(made.program)
-    lacking = unsupported_operators([program.graph])
+    graphs = [m.graph for m in program.graph_module.modules() if isinstance(m, fx.GraphModule)]
+    lacking = unsupported_operators(graphs)
     if lacking:
         raise together(lacking, "operators have no support")
     sizes = Sizes(program.range_constraints, made.names, dims)
     importer = Importer(program, sizes)
     return importer.run()
+
+
+class _Lost(Exception):
+    """A graph inside of the graph has no results: what is wrong with it is told elsewhere."""
 
 
 class Importer:
@@ -67,6 +76,7 @@ class Importer:
         states = [(n, s) for n, s in inputs if s.target in changed and s.kind is InputKind.BUFFER]
         given = [(n, s) for n, s in inputs if _is_tensor_input(n, s)]
         ports = [(s.arg.name, self.spec(n)) for n, s in given]
+        self.sizes.tell(d for _, s in ports for d in s.dims)
         names = [str(s.target) for _, s in states]
         kept = [(name, self.spec(n)) for name, (n, _) in zip(names, states, strict=True)]
         cache = cache_of(graph)
@@ -77,21 +87,42 @@ class Importer:
         module = Module(ModuleOp([entry]))
         module.states.update(self.first_contents(names))
         self.builder = Builder(module, entry.body.block, self.sizes)
+        self.builder.graph = self.graph
         arguments = dict(zip((name for name, _ in ports), entry.body.block.args, strict=True))
-        for node, spec in [*given, *states]:
-            name = str(spec.target) if spec.kind is InputKind.BUFFER else spec.arg.name
+        for node, its in [*given, *states]:
+            name = str(its.target) if its.kind is InputKind.BUFFER else its.arg.name
             self.values[node] = arguments[name]
         if cache is not None:
-            self.builder.cache = arguments
-        for node, spec in inputs:
+            self.builder.cache = dict[str, SSAValue](arguments)
+        for node, its in inputs:
             if node not in self.values:
-                self.values[node] = self.fixed(node, spec)
+                self.values[node] = self.fixed(node, its)
         for node in graph.nodes:
             self.node(node)
         if self.refusals:
             raise together(self.refusals, "uses of operators have no support")
         self.finish(entry, graph.output_node())
         return module
+
+    def graph(self, inner: fx.GraphModule, arguments: Sequence[Any]) -> list[Any]:
+        """Import a graph that an operator holds, at the builder's place."""
+        nodes = [n for n in inner.graph.nodes if n.op == "placeholder"]
+        for node, value in zip(nodes, arguments, strict=True):
+            if isinstance(node.meta["val"], torch.SymInt | int) and value != self.size(node):
+                raise CompileError(
+                    "E0402",
+                    "an integer goes into a graph that calls it otherwise",
+                    [("integer", node.name)],
+                    "make it a tensor: torch.tensor(n)",
+                )
+            self.values[node] = value
+        for node in inner.graph.nodes:
+            self.node(node)
+        last = inner.graph.output_node()
+        if not self.lost.isdisjoint(last.all_input_nodes):
+            raise _Lost
+        results = self.given(last.args[0])
+        return results if isinstance(results, list) else [results]
 
     def spec(self, node: fx.Node) -> Spec:
         """Shape and element type of a tensor input."""
@@ -104,13 +135,13 @@ class Importer:
         arrays = {n: array_of(t) for n, t in tensors.items() if isinstance(t, torch.Tensor)}
         return {n: a for n, a in arrays.items() if a.astype(bool).any()}
 
-    def fixed(self, node: fx.Node, spec: InputSpec) -> Any:
+    def fixed(self, node: fx.Node, its: InputSpec) -> Any:
         """A parameter, buffer or constant of the model; a plain value that was exported with it."""
-        if isinstance(spec.arg, ConstantArgument):
-            return spec.arg.value
-        if spec.kind is InputKind.USER_INPUT:
+        if isinstance(its.arg, ConstantArgument):
+            return its.arg.value
+        if its.kind is InputKind.USER_INPUT:
             return self.sizes.of(node.meta["val"])
-        target = str(spec.target)
+        target = str(its.target)
         tensor = self.program.state_dict.get(target, self.program.constants.get(target))
         if not isinstance(tensor, torch.Tensor):
             raise CompileError(
@@ -126,7 +157,9 @@ class Importer:
 
     def node(self, node: fx.Node) -> None:
         """Import one node; of nodes that read a refused one nothing is said."""
-        if node.op != "call_function" or node in self.values:
+        if node.op == "get_attr":
+            self.values[node] = self.attribute(node)
+        if node.op != "call_function":
             return
         if not self.lost.isdisjoint(node.all_input_nodes):
             self.lost.add(node)
@@ -139,21 +172,38 @@ class Importer:
                 error.facts = (*error.facts, ("where", place(node)))
             self.refusals.append(error)
             self.lost.add(node)
+        except _Lost:
+            self.lost.add(node)
+
+    def size(self, node: fx.Node) -> Expr:
+        """An integer that a node stands for, by torch's own tree."""
+        return self.sizes.of(node.meta["val"])
+
+    def attribute(self, node: fx.Node) -> Any:
+        """A graph that the program holds, or a tensor that one of its graphs holds."""
+        held = operator.attrgetter(str(node.target))(node.graph.owning_module)
+        return self.builder.literal(array_of(held)) if isinstance(held, torch.Tensor) else held
 
     def made(self, node: fx.Node) -> Any:
         """What a node becomes: an expression for a size, else what its rule returns."""
-        if is_size(node):
+        rule = find_rule(operator_name(node))
+        if rule is None and is_size(node):
             value = node.meta["val"]
             known = isinstance(value, bool | torch.SymBool)
             return value if known else self.sizes.of(value)
         if node.target is operator.getitem:
             values, at = self.given(node.args)
             return values[at]
-        rule = find_rule(operator_name(node))
         assert rule is not None, "operators without a rule were refused"
         call = Call(node, self.sizes)
         positional, named = self.arguments(call, rule)
-        return rule(self.builder, call, *positional, **named)
+        made = rule(self.builder, call, *positional, **named)
+        values = made if isinstance(made, tuple) else (made,)
+        dims = [d for v in values if isinstance(v, SSAValue) for d in spec(v).dims]
+        lost = self.sizes.unbound(dims)
+        if lost:
+            call.refuse("a size comes from where nothing is known of it", ("size", lost[0]))
+        return made
 
     def arguments(self, call: Call, rule: Rule) -> tuple[list[Any], dict[str, Any]]:
         """A node's arguments as its rule takes them: by position, and by name."""
@@ -200,11 +250,11 @@ class Importer:
             )
         values = [v for s, v in made if s.kind is OutputKind.USER_OUTPUT]
         names = output_names(self.program, len(values))
-        kept = [(n, v) for n, v in zip(names, values, strict=True) if isinstance(v, SSAValue)]
+        kept = [(n, v) for n, v in zip(names, values, strict=True) if v is not None]
         new = {str(s.target): v for s, v in made if s.kind in _STATE_OUTPUTS}
         new |= {n: v for n, v in (self.builder.cache or {}).items() if n not in new}
         kept += [(name, new[name]) for name in entry.state_names]
-        self.builder.builder.insert(ReturnOp([v for _, v in kept]))
+        self.builder.builder.insert(ReturnOp([self.builder.tensor(v) for _, v in kept]))
         entry.properties["outputs"] = type(entry.outputs)(tuple(n for n, _ in kept))
 
 
@@ -221,6 +271,6 @@ def _changed_buffers(program: ExportedProgram) -> set[str]:
     return {str(s.target) for s in specs if s.kind in _STATE_OUTPUTS}
 
 
-def _is_tensor_input(node: fx.Node, spec: InputSpec) -> bool:
+def _is_tensor_input(node: fx.Node, its: InputSpec) -> bool:
     value = node.meta.get("val")
-    return spec.kind is InputKind.USER_INPUT and isinstance(value, torch.Tensor)
+    return its.kind is InputKind.USER_INPUT and isinstance(value, torch.Tensor)

@@ -1,21 +1,41 @@
 """torch's symbolic integers as expressions: names, ranges, sympy trees."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sympy
 import torch
 
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import Expr, as_expr, ceildiv, maximum, minimum, symbol
+from tapeout.ir.expr import (
+    Expr,
+    Symbol,
+    as_expr,
+    as_symbol,
+    bounds,
+    ceildiv,
+    maximum,
+    minimum,
+    symbol,
+)
 
 Range = int | tuple[int, int | None]
 """A fixed size, or the least and the greatest (None: no limit)."""
 
 NO_LIMIT = 1 << 40
 """A greatest size from here on is torch's way of saying that there is none."""
+
+
+_SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,19}")
+_RESERVED = {"min", "max", "floordiv", "mod"}
+_GENERATED = re.compile(r"[dnt][0-9]+")
 
 
 class Sizes:
@@ -32,9 +52,11 @@ class Sizes:
         dims: Mapping[str, Range] | None = None,
     ) -> None:
         self._names = dict(names or {})
-        self._exported = {str(s): _range(r) for s, r in ranges.items()}
+        self._exported = {str(s): _range(r) for s, r in ranges.items() if s.is_symbol}
         self._asked = dict(dims or {})
         self._made: dict[str, Expr] = {}
+        self._bound = set[Symbol]()
+        self._count = 0
         self._check_asked()
 
     def of(self, value: Any) -> Expr:
@@ -59,9 +81,33 @@ class Sizes:
         """A shape."""
         return tuple(self.of(v) for v in values)
 
-    def decided(self, value: Any) -> bool:
-        """Whether data decides a size: torch calls such symbols unbacked, ``u0``."""
-        return any(str(s).startswith("u") for s in getattr(value.node.expr, "free_symbols", ()))
+    def tell(self, dims: Iterable[Expr]) -> None:
+        """Note that the sizes of inputs tell their symbols."""
+        self._bound.update(s for d in dims for s in d.symbols())
+
+    def bind(self, size: Expr) -> bool:
+        """Note that a size gets its value here; False where it has one, or is no bare symbol."""
+        known = as_symbol(size)
+        if known is None or known in self._bound:
+            return False
+        self._bound.add(known)
+        return True
+
+    def decide(self, dims: Sequence[Expr], limit: Expr) -> Expr:
+        """The symbol among ``dims`` that an operator decides; a new one where there is none."""
+        decided = next((d for d in dims if self.bind(d)), None)
+        return self.fresh(bounds(limit)[1]) if decided is None else decided
+
+    def fresh(self, hi: int | None = None) -> Expr:
+        """A new symbol for a size that data decides."""
+        self._count += 1
+        made = symbol(f"n{self._count - 1}", 0, hi)
+        self.bind(made)
+        return made
+
+    def unbound(self, dims: Iterable[Expr]) -> list[str]:
+        """The symbols that nothing has given a value so far."""
+        return [str(s) for d in dims for s in d.symbols() if s not in self._bound]
 
     def _symbol(self, name: str) -> Expr:
         if name not in self._made:
@@ -71,9 +117,15 @@ class Sizes:
                 asked = (asked, asked)
             if asked is not None:
                 lo, hi = asked
-            made = as_expr(lo) if lo == hi else symbol(self._names.get(name, name), lo, hi)
-            self._made[name] = made
+            self._made[name] = as_expr(lo) if lo == hi else symbol(self._spelt(name), lo, hi)
         return self._made[name]
+
+    def _spelt(self, name: str) -> str:
+        """A symbol's name in the module: the user's or torch's, if it is a short identifier."""
+        for each in (self._names.get(name, name), name):
+            if _SAFE.fullmatch(each) and each not in _RESERVED and not _GENERATED.fullmatch(each):
+                return each
+        return f"d{len(self._made)}"
 
     def _check_asked(self) -> None:
         known = {self._names.get(n, n): r for n, r in self._exported.items()} | self._exported
@@ -99,9 +151,9 @@ class Sizes:
 def _range(values: Any) -> tuple[int, int | None]:
     """Both ends of torch's ``ValueRanges``; its infinities are no integers."""
     lo, hi = values.lower, values.upper
-    least = int(lo) if isinstance(lo, sympy.Integer | int) else 0
+    least = int(lo) if isinstance(lo, sympy.Integer | int) else -NO_LIMIT
     most = int(hi) if isinstance(hi, sympy.Integer | int) else NO_LIMIT
-    return max(least, 0), most if most < NO_LIMIT else None
+    return least, most if most < NO_LIMIT else None
 
 
 def _text(lo: int, hi: int | None) -> str:
@@ -134,8 +186,6 @@ def _modulo(a: Expr, b: Expr) -> Expr:
     return a % b
 
 
-
-
 _BUILD: dict[str, Callable[..., Expr]] = {
     "Add": _add,
     "Mul": _multiply,
@@ -149,4 +199,3 @@ _BUILD: dict[str, Callable[..., Expr]] = {
     "Max": maximum,
     "Min": minimum,
 }
-

@@ -37,8 +37,9 @@ def attention(
         call.refuse("the size of a head must be known", ("queries", spec(q).dims))
     q, k, v = (_with_heads(b, x) for x in (q, k, v))
     if mask is not None:
-        ones = [1] * (4 - spec(mask).rank)
-        mask = b.reshape(mask, (*ones, *spec(mask).dims)) if spec(mask).rank < 4 else mask
+        if spec(mask).rank > 4:
+            mask = b.expand(mask, (*call.output.dims[:-3], *spec(mask).dims[-3:]))
+        mask = _with_heads(b, mask)
         mask = mask if spec(mask).dtype is boolean else b.convert(mask, spec(q).dtype)
     y = b.op(
         AttentionOp,

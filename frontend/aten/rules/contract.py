@@ -7,12 +7,15 @@ from typing import Any
 
 from xdsl.ir import SSAValue
 
-from tapeout.frontend.aten.builder import Builder
+from tapeout.frontend.aten.builder import Builder, each
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
+from tapeout.ir.dtypes import i64
 from tapeout.ir.expr import as_expr
 from tapeout.ir.ops.contract import ConvOp
 from tapeout.ir.ops.conv_transpose import ConvTransposeOp
+from tapeout.ir.ops.index import GatherOp
+from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.types import spec
 
 
@@ -30,10 +33,37 @@ def linear(
 @rule("aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.dot")
 def matmul(b: Builder, call: Call, x: SSAValue, y: SSAValue) -> SSAValue:
     """The product over the last axis of ``x``; vectors are rows and columns."""
-    _need_float(call, x)
     left = b.reshape(x, (1, *spec(x).dims)) if spec(x).rank == 1 else x
     right = b.reshape(y, (*spec(y).dims, 1)) if spec(y).rank == 1 else y
-    return b.reshape(b.matmul(left, right), call.output.dims)
+    return b.reshape(_product(b, left, right), call.output.dims)
+
+
+def _product(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
+    """A matrix product; that of integers is written out, for ``nn.matmul`` is one of floats."""
+    if spec(x).dtype.is_float:
+        return b.matmul(x, y)
+    *batch, rows, depth = spec(x).dims
+    columns = b.reshape(x, (*batch, rows, depth, 1))
+    matrices = b.reshape(y, (*spec(y).dims[:-2], 1, *spec(y).dims[-2:]))
+    return b.op(ReduceOp, b.map("mul", columns, matrices), fn="sum", axes=(-2,))
+
+
+@rule("aten._grouped_mm", "transformers.grouped_mm_fallback")
+def grouped(
+    b: Builder, call: Call, x: SSAValue, matrices: SSAValue, ends: SSAValue | None = None
+) -> SSAValue:
+    """Rows ``x [S, K]`` times the matrix of their group, ``[G, K, N]``; groups end at ``ends``."""
+    if ends is None or (spec(x).rank, spec(matrices).rank) != (2, 3):
+        call.refuse("groups have support along the rows only", ("x", spec(x).dims))
+    rows, depth = spec(x).dims
+    line = b.iota((rows, 1), 0)
+    behind = b.convert(b.map("le", b.convert(ends, i64), line), i64)
+    group = b.op(ReduceOp, behind, fn="sum", axes=(1,))
+    last = b.size(spec(matrices).dims[0] - 1, i64)
+    own = b.op(GatherOp, matrices, b.map("min", group, last), axis=0)
+    y = b.reshape(b.matmul(b.reshape(x, (rows, 1, depth)), own), call.output.dims)
+    inside = b.reshape(b.map("le", group, last), (rows, 1))
+    return b.map("where", inside, y, b.like(0, y))
 
 
 @rule("aten.addmm", "aten.baddbmm", "aten.addmv")
@@ -56,15 +86,6 @@ def add_product(
     return b.map("add", product, c if beta == 1 else b.map("mul", c, b.like(beta, c)))
 
 
-def _need_float(call: Call, x: SSAValue) -> None:
-    if not spec(x).dtype.is_float:
-        call.refuse(
-            "products of integers have no support",
-            ("element type", spec(x).dtype),
-            fix="multiply as floats",
-        )
-
-
 @rule("aten.conv1d", "aten.conv2d", "aten.conv3d")
 def conv(
     b: Builder,
@@ -79,20 +100,20 @@ def conv(
 ) -> SSAValue:
     """Cross-correlation; ``padding`` may be ``same`` or ``valid``."""
     n = spec(w).rank - 2
-    dilation, low, high = _each(dilation, n), _each(0, n), _each(0, n)
+    dilation, low, high = each(dilation, n), each(0, n), each(0, n)
     if isinstance(padding, str):
         if padding == "same":
             reach = [d * (_fixed(call, k) - 1) for d, k in zip(dilation, _kernel(w), strict=True)]
             low, high = tuple(r // 2 for r in reach), tuple(r - r // 2 for r in reach)
     else:
-        low = high = _each(padding, n)
+        low = high = each(padding, n)
     batched = spec(x).rank == n + 2
     y = b.op(
         ConvOp,
         x if batched else b.reshape(x, (1, *spec(x).dims)),
         w,
         bias,
-        strides=_each(stride, n),
+        strides=each(stride, n),
         pads=(*low, *high),
         dilations=dilation,
         groups=groups,
@@ -118,17 +139,17 @@ def convolution(
     if not transposed:
         return conv(b, call, x, w, bias, stride, padding, dilation, groups)
     n = spec(w).rank - 2
-    pads = _each(padding, n)
+    pads = each(padding, n)
     batched = spec(x).rank == n + 2
     y = b.op(
         ConvTransposeOp,
         x if batched else b.reshape(x, (1, *spec(x).dims)),
         w,
         bias,
-        strides=_each(stride, n),
+        strides=each(stride, n),
         pads=(*pads, *pads),
-        dilations=_each(dilation, n),
-        output_padding=_each(output_padding, n),
+        dilations=each(dilation, n),
+        output_padding=each(output_padding, n),
         groups=groups,
     )
     return b.reshape(y, call.output.dims)
@@ -143,10 +164,3 @@ def _fixed(call: Call, size: Any) -> int:
     if value is None:
         call.refuse("the size of a kernel must be a number", ("size", size))
     return value
-
-
-def _each(value: int | Sequence[int], n: int) -> tuple[int, ...]:
-    """One number for all axes, or one for each."""
-    given = [value] if isinstance(value, int) else list(value)
-    return tuple(int(v) for v in (given * n if len(given) == 1 else given))
-

@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Builder, axis_of
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
-from tapeout.ir.expr import ExprLike, product
+from tapeout.ir.expr import ExprLike, as_expr, product
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.types import spec
 
@@ -81,7 +81,8 @@ def instance_norm(
 ) -> SSAValue:
     """Over the places of each channel."""
     if not use_input_stats:
-        assert mean is not None and variance is not None, "torch gives running statistics"
+        assert mean is not None, "torch gives running statistics"
+        assert variance is not None, "torch gives running statistics"
         return _affine(b, x, scale, bias, mean, variance, epsilon)
     channels = spec(x).dims[1].constant
     if channels is None:
@@ -103,10 +104,32 @@ def batch_norm(
     epsilon: float,
     cudnn_enabled: bool = True,
 ) -> SSAValue:
-    """By the running statistics of each channel."""
-    if training or mean is None or variance is None:
-        call.refuse("statistics of the batch have no support", fix="call .eval() before exporting")
+    """By the running statistics of each channel; where there are none, by those of the batch."""
+    if mean is None or variance is None:
+        return batch_norm_own(b, call, x, scale, bias, True, momentum, epsilon)[0]
+    if training:
+        call.refuse("a model in training has no support", fix="call .eval() before exporting")
     return _affine(b, x, scale, bias, mean, variance, epsilon)
+
+
+@rule("aten._native_batch_norm_legit.no_stats")
+def batch_norm_own(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    scale: SSAValue | None,
+    bias: SSAValue | None,
+    training: bool,
+    momentum: float,
+    epsilon: float,
+) -> tuple[SSAValue, ...]:
+    """By the statistics of the batch; they come along."""
+    axes = [a for a in range(spec(x).rank) if a != 1]
+    middle, spread = _statistics(b, x, axes)
+    channels = (spec(x).dims[1],)
+    mean, variance = b.reshape(middle, channels), b.reshape(spread, channels)
+    y = _affine(b, x, scale, bias, mean, variance, epsilon)
+    return y, mean, _inverse_root(b, variance, epsilon)
 
 
 @rule("aten._native_batch_norm_legit_no_training")
@@ -121,9 +144,65 @@ def batch_norm_inference(
     momentum: float,
     epsilon: float,
 ) -> tuple[SSAValue, ...]:
-    """As above; what training would save is empty."""
+    """By the running statistics of each channel; what training would save is empty."""
     none = b.expand(b.like(0, x), (0,))
     return _affine(b, x, scale, bias, mean, variance, epsilon), none, none
+
+
+@rule("aten.native_layer_norm")
+def layer_norm_with_statistics(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    shape: Sequence[ExprLike],
+    scale: SSAValue | None,
+    bias: SSAValue | None,
+    epsilon: float,
+) -> tuple[SSAValue, ...]:
+    """Over the last axes; mean and one over the root of the variance come along."""
+    y = layer_norm(b, call, x, shape, scale, bias, epsilon)
+    rank = spec(x).rank
+    return y, *_saved(b, call, x, range(rank - len(shape), rank), epsilon)
+
+
+@rule("aten.native_group_norm")
+def group_norm_with_statistics(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    scale: SSAValue | None,
+    bias: SSAValue | None,
+    batch: ExprLike,
+    channels: ExprLike,
+    places: ExprLike,
+    groups: int,
+    epsilon: float,
+) -> tuple[SSAValue, ...]:
+    """Over the channels of each group and all places; the same come along."""
+    y = group_norm(b, call, x, groups, scale, bias, epsilon)
+    size = as_expr(channels) // groups * as_expr(places)
+    return y, *_saved(b, call, b.reshape(x, (batch, groups, size)), (2,), epsilon)
+
+
+def _saved(
+    b: Builder, call: Call, x: SSAValue, axes: Sequence[int], epsilon: float
+) -> tuple[SSAValue, ...]:
+    middle, spread = _statistics(b, x, axes)
+    made = (middle, _inverse_root(b, spread, epsilon))
+    wanted = zip(made, call.outputs[1:], strict=True)
+    return tuple(b.convert(b.reshape(value, want.dims), want.dtype) for value, want in wanted)
+
+
+def _statistics(b: Builder, x: SSAValue, axes: Sequence[int]) -> tuple[SSAValue, SSAValue]:
+    """Mean and variance along axes, which stay with size 1."""
+    wide = b.widened(x)
+    middle = b.mean(wide, axes)
+    far = b.map("sub", wide, middle)
+    return middle, b.mean(b.map("mul", far, far), axes)
+
+
+def _inverse_root(b: Builder, variance: SSAValue, epsilon: float) -> SSAValue:
+    return b.map("rsqrt", b.map("add", variance, b.like(epsilon, variance)))
 
 
 def _affine(

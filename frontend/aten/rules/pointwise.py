@@ -10,18 +10,24 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Argument, Builder
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
-from tapeout.ir.dtypes import DType, boolean
+from tapeout.ir.dtypes import DType, boolean, u8
 from tapeout.ir.types import spec
 
 _UNARY = {
     **{n: n for n in ("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan")},
     **{n: n for n in ("asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh")},
-    **{n: n for n in ("neg", "abs", "sign", "reciprocal", "erf", "sigmoid", "relu", "silu", "mish")},
+    **{
+        n: n for n in ("neg", "abs", "sign", "reciprocal", "erf", "sigmoid", "relu", "silu", "mish")
+    },
     **{n: n for n in ("floor", "ceil", "trunc")},
     "bitwise_not": "not",
 }
-_BINARY = {"mul": "mul", "minimum": "min", "maximum": "max", "pow": "pow", "remainder": "floor_mod"}
-_BINARY |= {"fmod": "trunc_mod", "bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor"}
+_BINARY = {
+    **{"mul": "mul", "minimum": "min", "maximum": "max", "max": "max", "min": "min", "pow": "pow"},
+    **{"remainder": "floor_mod", "fmod": "trunc_mod"},
+    **{"bitwise_and": "and", "bitwise_or": "or", "bitwise_xor": "xor"},
+}
+_OF_BOOLS = {"mul": "and", "min": "and", "max": "or"}
 _COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 _KEEPS_INTEGERS = ("floor", "ceil", "trunc")
 
@@ -35,12 +41,12 @@ def unary(b: Builder, call: Call, x: SSAValue) -> SSAValue:
     return b.map(fn, b.convert(x, call.dtype))
 
 
-@rule(*(f"aten.{name}" for name in _BINARY))
+@rule(*(f"aten.{name}" for name in _BINARY if name not in ("max", "min")))
 def binary(b: Builder, call: Call, x: Argument, y: Argument) -> SSAValue:
     """A function of two, in the type of the result."""
     fn, dtype = _BINARY[call.operator], call.dtype
-    if dtype is boolean and fn == "mul":
-        fn = "and"
+    if dtype is boolean:
+        fn = _OF_BOOLS.get(fn, fn)
     return b.map(fn, b.operand(x, dtype), b.operand(y, dtype))
 
 
@@ -48,6 +54,7 @@ def binary(b: Builder, call: Call, x: Argument, y: Argument) -> SSAValue:
 def compare(b: Builder, call: Call, x: Argument, y: Argument) -> SSAValue:
     """A comparison, in the type that both are promoted to."""
     dtype = call.promoted(0, 1)
+    dtype = u8 if dtype is boolean else dtype
     return b.map(call.operator, b.operand(x, dtype), b.operand(y, dtype))
 
 
@@ -64,13 +71,12 @@ def add(b: Builder, call: Call, x: Argument, y: Argument, *, alpha: float = 1) -
 
 
 @rule("aten.rsub")
-def subtract_from(
-    b: Builder, call: Call, x: SSAValue, y: Argument, alpha: float = 1
-) -> SSAValue:
+def subtract_from(b: Builder, call: Call, x: SSAValue, y: Argument, alpha: float = 1) -> SSAValue:
     """``y - alpha * x``."""
     dtype = call.dtype
-    left = b.map("mul", b.operand(x, dtype), b.constant(alpha, dtype))
-    return b.map("sub", b.operand(y, dtype), left if alpha != 1 else b.operand(x, dtype))
+    less = b.operand(x, dtype)
+    less = less if alpha == 1 else b.map("mul", less, b.constant(alpha, dtype))
+    return b.map("sub", b.operand(y, dtype), less)
 
 
 @rule("aten.div")
@@ -80,11 +86,7 @@ def divide(
     """True division, or rounded to an integer toward zero or toward minus infinity."""
     dtype = call.dtype
     left, right = b.operand(x, dtype), b.operand(y, dtype)
-    if rounding_mode is None:
-        return b.map("div", left, right)
-    if dtype.is_float:
-        return b.map("trunc" if rounding_mode == "trunc" else "floor", b.map("div", left, right))
-    return b.map("div", left, right) if rounding_mode == "trunc" else _floor_div(b, left, right)
+    return quotient(b, left, right, rounding_mode)
 
 
 @rule("aten.floor_divide")
@@ -93,9 +95,22 @@ def floor_divide(b: Builder, call: Call, x: Argument, y: Argument) -> SSAValue:
     return divide(b, call, x, y, rounding_mode="floor")
 
 
-def _floor_div(b: Builder, x: SSAValue, y: SSAValue) -> SSAValue:
-    """``(x - x mod y) / y``, where the remainder has the sign of ``y``."""
-    return b.map("div", b.map("sub", x, b.map("floor_mod", x, y)), y)
+def quotient(b: Builder, x: SSAValue, y: SSAValue, rounding: str | None) -> SSAValue:
+    """``x / y``, rounded toward zero (``trunc``) or minus infinity (``floor``).
+
+    The floor is ``(x - x mod y) / y``, where the remainder has the sign of ``y``: of floats
+    ``x / y`` may have been rounded up to an integer before it is seen.
+    """
+    if rounding is None:
+        return b.map("div", x, y)
+    dtype, x, y = spec(x).dtype, b.widened(x), b.widened(y)
+    made = b.map("div", x, y)
+    if rounding == "floor":
+        whole = b.map("div", b.map("sub", x, b.map("floor_mod", x, y)), y)
+        if not dtype.is_float:
+            return whole
+        made = b.map("where", b.map("eq", y, b.like(0, y)), made, b.map("round", whole))
+    return b.convert(b.map("trunc", made) if dtype.is_float else made, dtype)
 
 
 @rule("aten.logical_and", "aten.logical_or", "aten.logical_xor")
@@ -150,8 +165,9 @@ def clamp(
     if call.operator == "hardtanh":
         low, high = -1.0 if low is None else low, 1.0 if high is None else high
     y = b.convert(x, dtype)
-    y = y if low is None else b.map("max", y, b.operand(low, dtype))
-    return y if high is None else b.map("min", y, b.operand(high, dtype))
+    most, least = ("or", "and") if dtype is boolean else ("max", "min")
+    y = y if low is None else b.map(most, y, b.operand(low, dtype))
+    return y if high is None else b.map(least, y, b.operand(high, dtype))
 
 
 @rule("aten.clamp_min")
@@ -185,7 +201,9 @@ def gelu(b: Builder, call: Call, x: SSAValue, *, approximate: str = "none") -> S
 
 
 @rule("aten.softplus")
-def softplus(b: Builder, call: Call, x: SSAValue, beta: float = 1, threshold: float = 20) -> SSAValue:
+def softplus(
+    b: Builder, call: Call, x: SSAValue, beta: float = 1, threshold: float = 20
+) -> SSAValue:
     """``log(1 + exp(beta * x)) / beta``; above the threshold torch gives ``x``."""
     if beta == 1:
         y = b.map("softplus", x)
@@ -212,9 +230,7 @@ def hardsigmoid(b: Builder, call: Call, x: SSAValue) -> SSAValue:
 @rule("aten.leaky_relu")
 def leaky_relu(b: Builder, call: Call, x: SSAValue, slope: float = 0.01) -> SSAValue:
     """``x`` above 0, ``slope * x`` below."""
-    return b.map(
-        "where", b.map("gt", x, b.like(0, x)), x, b.map("mul", x, b.like(slope, x))
-    )
+    return b.map("where", b.map("gt", x, b.like(0, x)), x, b.map("mul", x, b.like(slope, x)))
 
 
 @rule("aten.elu")
@@ -226,6 +242,81 @@ def elu(
     below = b.map("mul", grown, b.like(alpha * scale, x))
     above = b.map("mul", x, b.like(scale, x))
     return b.map("where", b.map("gt", x, b.like(0, x)), above, below)
+
+
+@rule("aten.selu")
+def selu(b: Builder, call: Call, x: SSAValue) -> SSAValue:
+    """:func:`elu` with the constants of Klambauer et al. 2017, arXiv:1706.02515."""
+    return elu(b, call, x, 1.6732632423543772, 1.0507009873554805)
+
+
+@rule("aten.celu")
+def celu(b: Builder, call: Call, x: SSAValue, alpha: float = 1) -> SSAValue:
+    """``x`` above 0, ``alpha * (exp(x / alpha) - 1)`` below."""
+    return elu(b, call, x, alpha, 1, 1 / alpha)
+
+
+@rule("aten.prelu", "aten._prelu_kernel")
+def prelu(b: Builder, call: Call, x: SSAValue, slope: SSAValue) -> SSAValue:
+    """``x`` above 0, below times the slope: one, or one for each place of axis 1."""
+    if spec(slope).rank == 1:
+        ones = [1] * max(spec(x).rank - 2, 0)
+        slope = b.reshape(slope, (spec(slope).size, *ones) if spec(x).rank else ())
+    below = b.map("mul", x, slope)
+    return b.map("where", b.map("gt", x, b.like(0, x)), x, below)
+
+
+@rule("aten.fmax", "aten.fmin")
+def extreme_number(b: Builder, call: Call, x: SSAValue, y: SSAValue) -> SSAValue:
+    """The greater or lesser of two; of a number and NaN the number."""
+    x, y = b.convert(x, call.dtype), b.convert(y, call.dtype)
+    fn = call.operator.removeprefix("f")
+    chosen = b.map(_OF_BOOLS[fn] if call.dtype is boolean else fn, x, y)
+    if not call.dtype.is_float:
+        return chosen
+    return b.map("where", b.map("is_nan", x), y, b.map("where", b.map("is_nan", y), x, chosen))
+
+
+@rule("aten.signbit")
+def sign_bit(b: Builder, call: Call, x: SSAValue) -> SSAValue:
+    """Whether a number is below 0, or is the zero whose reciprocal is."""
+    if spec(x).dtype is boolean:
+        return b.map("and", x, b.map("not", x))
+    below = b.map("lt", x, b.like(0, x))
+    if not spec(x).dtype.is_float:
+        return below
+    return b.map("or", below, b.map("lt", b.map("reciprocal", x), b.like(0, x)))
+
+
+@rule("aten.copysign")
+def copy_sign(b: Builder, call: Call, x: SSAValue, y: Argument) -> SSAValue:
+    """The magnitude of one with the sign of the other."""
+    size = b.map("abs", b.convert(x, call.dtype))
+    return b.map("where", sign_bit(b, call, b.operand(y, call.dtype)), b.map("neg", size), size)
+
+
+@rule("aten.atan2")
+def atan2(b: Builder, call: Call, y: SSAValue, x: SSAValue) -> SSAValue:
+    """The angle of the point ``(x, y)``: of its mirror in the first quadrant, then turned."""
+    y, x = b.convert(y, call.dtype), b.convert(x, call.dtype)
+    up, right = b.widened(b.map("abs", y)), b.widened(b.map("abs", x))
+    # Of two zeros the angle is 0, of two infinities that of two ones.
+    alike = b.map("eq", up, right)
+    zero = b.map("eq", up, b.like(0, up))
+    slope = b.map(
+        "where", alike, b.convert(b.map("not", zero), spec(up).dtype), b.map("div", up, right)
+    )
+    angle = b.map("atan", slope)
+    turned = b.map("sub", b.like(math.pi, angle), angle)
+    angle = b.map("where", sign_bit(b, call, x), turned, angle)
+    angle = b.convert(angle, call.dtype)
+    return b.map("where", sign_bit(b, call, y), b.map("neg", angle), angle)
+
+
+@rule("aten.ldexp")
+def ldexp(b: Builder, call: Call, x: SSAValue, y: SSAValue) -> SSAValue:
+    """``x * 2 ** y``."""
+    return b.map("mul", b.convert(x, call.dtype), exp2(b, call, y))
 
 
 @rule("aten.glu")
@@ -280,6 +371,13 @@ def convert(b: Builder, call: Call, x: SSAValue, *, dtype: Any = None) -> SSAVal
     return truth(b, x) if to is boolean else b.convert(x, to)
 
 
+@rule("aten.copy")
+def copy(b: Builder, call: Call, x: SSAValue, y: Argument) -> SSAValue:
+    """The elements of ``y`` in the shape and element type of ``x``."""
+    value = b.operand(y, call.dtype)
+    return value if spec(value).dims == call.output.dims else b.expand(value, call.output.dims)
+
+
 @rule("aten.clone", "aten.alias", "aten.detach", "aten.contiguous", "aten.lift_fresh_copy")
 def same(b: Builder, call: Call, x: SSAValue) -> SSAValue:
     """A copy, or another view of the same memory: values have neither here."""
@@ -287,8 +385,11 @@ def same(b: Builder, call: Call, x: SSAValue) -> SSAValue:
 
 
 @rule("aten.dropout", "aten.native_dropout")
-def dropout(b: Builder, call: Call, x: SSAValue, p: float = 0.5, train: bool = False) -> SSAValue:
-    """Nothing, outside of training."""
-    if train:
+def dropout(
+    b: Builder, call: Call, x: SSAValue, p: float = 0.5, train: bool | None = False
+) -> SSAValue | tuple[SSAValue, SSAValue]:
+    """Nothing, outside of training; the native one says that it kept all."""
+    if train or train is None:
         call.refuse("a model in training has no support", fix="call .eval() before exporting")
-    return x
+    kept = b.expand(b.constant(True, boolean), spec(x).dims)
+    return (x, kept) if call.operator == "native_dropout" else x

@@ -1,4 +1,4 @@
-"""Operators that combine along axes, running sums, sorting."""
+"""Operators that combine along axes, running sums."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Builder, axis_of
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
-from tapeout.frontend.aten.rules.pointwise import truth
+from tapeout.frontend.aten.rules.pointwise import binary, truth
+from tapeout.ir.dtypes import boolean, i64, u8
 from tapeout.ir.ops.reduce import ArgReduceOp, CumulativeOp, ReduceOp
-from tapeout.ir.ops.sort import TopKOp
 from tapeout.ir.types import spec
 
 Axes = Sequence[int] | int | None
@@ -20,7 +20,13 @@ Axes = Sequence[int] | int | None
 
 @rule("aten.sum", "aten.prod", "aten.amax", "aten.amin", "aten.any", "aten.all")
 def reduce(
-    b: Builder, call: Call, x: SSAValue, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    dim: Axes = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
 ) -> SSAValue:
     """Sum, product, extreme or truth over axes; none given: over all."""
     fn = call.operator.removeprefix("a") if call.operator in ("amax", "amin") else call.operator
@@ -33,17 +39,25 @@ def extreme(
     b: Builder, call: Call, x: SSAValue, dim: Any = None, keepdim: bool = False
 ) -> SSAValue | tuple[SSAValue, ...]:
     """The extreme of all, of two tensors, or along an axis with where it stands."""
-    if isinstance(dim, SSAValue):
-        return b.map(call.operator, b.convert(x, call.dtype), b.convert(dim, call.dtype))
-    value = _reduced(b, call.operator, x, axes_of(x, dim), keepdim)
-    if dim is None:
+    other: Any = dim
+    if isinstance(other, SSAValue):
+        return binary(b, call, x, dim)
+    axis: int | None = dim
+    value = _reduced(b, call.operator, x, axes_of(x, axis), keepdim)
+    if axis is None:
         return value
-    return value, _arg(b, call.operator, x, axis_of(x, dim), keepdim)
+    return value, _arg(b, call.operator, x, axis_of(x, axis), keepdim)
 
 
 @rule("aten.mean")
 def mean(
-    b: Builder, call: Call, x: SSAValue, dim: Axes = None, keepdim: bool = False, *, dtype: Any = None
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    dim: Axes = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
 ) -> SSAValue:
     """The mean over axes, summed in f32 where the type is narrower."""
     y = b.mean(b.widened(b.convert(x, call.dtype)), axes_of(x, dim))
@@ -85,7 +99,7 @@ def arg_reduce(
     fn = call.operator.removeprefix("arg")
     if dim is None:
         flat = b.reshape(x, (spec(x).size,))
-        return b.reshape(_arg(b, fn, flat, 0, keepdim=False), call.output.dims)
+        return b.reshape(_arg(b, fn, flat, 0, False), call.output.dims)
     return _arg(b, fn, x, axis_of(x, dim), keepdim)
 
 
@@ -98,49 +112,23 @@ def cumulative(b: Builder, call: Call, x: SSAValue, dim: int, *, dtype: Any = No
     return b.op(CumulativeOp, b.convert(x, call.dtype), fn=fn, axis=axis_of(x, dim))
 
 
-@rule("aten.topk")
-def top_k(
-    b: Builder,
-    call: Call,
-    x: SSAValue,
-    k: Any,
-    dim: int = -1,
-    largest: bool = True,
-    sorted: bool = True,
-) -> tuple[SSAValue, ...]:
-    """The ``k`` greatest, or least, along an axis and where they stand."""
-    axis = axis_of(x, dim)
-    return b.many(TopKOp, x, k=(call.output.dims[axis],), axis=axis, largest=largest)
-
-
-@rule("aten.sort")
-def sort(
-    b: Builder,
-    call: Call,
-    x: SSAValue,
-    dim: int = -1,
-    descending: bool = False,
-    *,
-    stable: bool = False,
-) -> tuple[SSAValue, ...]:
-    """In order along an axis, and where each stood; equals keep their order."""
-    axis = axis_of(x, dim)
-    return b.many(TopKOp, x, k=(spec(x).dims[axis],), axis=axis, largest=descending)
-
-
 def axes_of(x: SSAValue, dim: Axes) -> tuple[int, ...]:
     """Axes from the front; all where none is named."""
     given = [dim] if isinstance(dim, int) else list(dim or range(spec(x).rank))
     return tuple(sorted(axis_of(x, d) for d in given)) if spec(x).rank else ()
 
 
-def _reduced(
-    b: Builder, fn: str, x: SSAValue, axes: tuple[int, ...], keepdim: bool
-) -> SSAValue:
+def _reduced(b: Builder, fn: str, x: SSAValue, axes: tuple[int, ...], keepdim: bool) -> SSAValue:
+    """Of bools the greatest is or, the least and, and so is the product."""
     if not axes:
         return x
+    if spec(x).dtype is boolean:
+        fn = {"max": "any", "min": "all", "prod": "all"}.get(fn, fn)
     return b.op(ReduceOp, x, fn=fn, axes=axes, keepdims=bool(keepdim))
 
 
 def _arg(b: Builder, fn: str, x: SSAValue, axis: int, keepdim: bool) -> SSAValue:
+    if not spec(x).rank:
+        return b.constant(0, i64)
+    x = b.convert(x, u8) if spec(x).dtype is boolean else x
     return b.op(ArgReduceOp, x, fn=fn, axis=axis, keepdims=bool(keepdim))

@@ -22,7 +22,9 @@ def full(b: Builder, call: Call, *given: Any, dtype: Any = None) -> SSAValue:
 
 
 @rule("aten.full_like", "aten.fill")
-def full_like(b: Builder, call: Call, x: SSAValue, value: Argument, *, dtype: Any = None) -> SSAValue:
+def full_like(
+    b: Builder, call: Call, x: SSAValue, value: Argument, *, dtype: Any = None
+) -> SSAValue:
     """One value everywhere, in the shape of ``x``."""
     return _filled(b, call, value)
 
@@ -94,5 +96,9 @@ def linspace(
     count = as_expr(steps).constant
     if count is None or isinstance(start, SSAValue) or isinstance(end, SSAValue):
         call.refuse("its ends and the number of steps must be numbers")
-    return b.literal(np.linspace(start, end, count).astype(call.dtype.numpy))
-
+    if call.dtype.is_integer:
+        start, end = int(start), int(end)
+    # From both ends to the middle, as torch does: a sum from one end may round below an integer.
+    at, step = np.arange(count), (end - start) / max(count - 1, 1)
+    values = np.where(at < count // 2, start + step * at, end - step * (count - 1 - at))
+    return b.literal((values if count != 1 else np.array([start])).astype(call.dtype.numpy))

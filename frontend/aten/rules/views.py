@@ -1,5 +1,9 @@
 """Operators that only move elements: shapes, slices, joins, padding."""
 
+# torch is typed in parts.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,10 +14,12 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Argument, Builder, axis_of
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
-from tapeout.ir.expr import Expr, ExprLike, as_expr, maximum, minimum
+from tapeout.ir.dtypes import i64
+from tapeout.ir.expr import Expr, ExprLike, as_expr, bounds, maximum, minimum, product
+from tapeout.ir.ops.index import GatherOp
+from tapeout.ir.ops.pointwise import BitcastOp
 from tapeout.ir.ops.views import ConcatOp, PadOp, SliceOp
 from tapeout.ir.types import spec
-
 
 
 @rule(
@@ -28,7 +34,9 @@ def reshape(b: Builder, call: Call, x: SSAValue, *_: object) -> SSAValue:
 @rule("aten.view.dtype")
 def bitcast(b: Builder, call: Call, x: SSAValue, dtype: object) -> SSAValue:
     """Not the same elements, but the same bits."""
-    call.refuse("bits seen as another type have no support", fix="use .to(dtype)")
+    if spec(x).dtype.bits != call.dtype.bits:
+        call.refuse("bits seen as a type of another width have no support", fix="use .to(dtype)")
+    return b.op(BitcastOp, x, to=call.dtype)
 
 
 @rule("aten.permute")
@@ -68,7 +76,7 @@ def repeat(b: Builder, call: Call, x: SSAValue, repeats: Sequence[ExprLike]) -> 
     """Each axis over and over."""
     dims = [as_expr(1)] * (len(repeats) - spec(x).rank) + list(spec(x).dims)
     counts = [as_expr(n) for n in repeats]
-    split = [d for n, size in zip(counts, dims, strict=True) for d in (as_expr(1), size)]
+    split = [d for size in dims for d in (as_expr(1), size)]
     wide = [d for n, size in zip(counts, dims, strict=True) for d in (n, size)]
     return b.reshape(b.expand(b.reshape(x, split), wide), call.output.dims)
 
@@ -100,16 +108,24 @@ def slice_(
     axis, steps = axis_of(x, dim), as_expr(step).constant
     if steps is None:
         call.refuse("the step of a slice must be a number")
-    first = _clamped(start if start is not None else 0, spec(x).dims[axis])
+    first = clamped(call, start if start is not None else 0, spec(x).dims[axis])
     return _cut(b, x, axis, first, call.output.dims[axis], steps)
 
 
-def _clamped(place: ExprLike, size: Expr) -> Expr:
-    """A place that may count from the end, inside of ``[0, size]``."""
+def from_front(call: Call, place: ExprLike, size: Expr) -> Expr:
+    """A place that may count from the end."""
     at = as_expr(place)
-    if at.constant is not None and at.constant < 0:
-        at = maximum(at + size, 0)
-    return minimum(at, size)
+    low, high = bounds(at)
+    if high is not None and high < 0:
+        return at + size
+    if low is None or low < 0:
+        call.refuse("a place may count from either end", ("place", at), fix="torch._check(it >= 0)")
+    return at
+
+
+def clamped(call: Call, place: ExprLike, size: Expr) -> Expr:
+    """A place that may count from the end, inside of ``[0, size]``."""
+    return minimum(maximum(from_front(call, place, size), 0), size)
 
 
 def _cut(
@@ -130,15 +146,14 @@ def narrow(
 ) -> SSAValue:
     """``length`` elements from ``start`` on."""
     axis = axis_of(x, dim)
-    return _cut(b, x, axis, _clamped(start, spec(x).dims[axis]), length)
+    return _cut(b, x, axis, clamped(call, start, spec(x).dims[axis]), length)
 
 
 @rule("aten.select")
 def select(b: Builder, call: Call, x: SSAValue, dim: int, index: ExprLike) -> SSAValue:
     """One element of an axis, which goes."""
-    axis, at = axis_of(x, dim), as_expr(index)
-    if at.constant is not None and at.constant < 0:
-        at = at + spec(x).dims[axis]
+    axis = axis_of(x, dim)
+    at = from_front(call, index, spec(x).dims[axis])
     return b.reshape(_cut(b, x, axis, at, 1), call.output.dims)
 
 
@@ -154,9 +169,7 @@ def split(
         axis = axis_of(x, dim)
         lengths = [part.dims[axis] for part in call.outputs]
     starts = [as_expr(0), *accumulate(lengths)]
-    parts = [
-        _cut(b, x, axis, at, n) for at, n in zip(starts[:-1], lengths, strict=True)
-    ]
+    parts = [_cut(b, x, axis, at, n) for at, n in zip(starts[:-1], lengths, strict=True)]
     return tuple(b.reshape(p, s.dims) for p, s in zip(parts, call.outputs, strict=True))
 
 
@@ -175,13 +188,13 @@ def stack(b: Builder, call: Call, xs: Sequence[SSAValue], dim: int = 0) -> SSAVa
     """Tensors one after the other along an axis of its own."""
     axis = dim % call.output.rank
     single = [as_expr(1) if i == axis else d for i, d in enumerate(call.output.dims)]
-    return b.op(
-        ConcatOp, tuple(b.reshape(b.convert(x, call.dtype), single) for x in xs), axis=axis
-    )
+    return b.op(ConcatOp, tuple(b.reshape(b.convert(x, call.dtype), single) for x in xs), axis=axis)
 
 
 @rule("aten.constant_pad_nd")
-def pad(b: Builder, call: Call, x: SSAValue, pads: Sequence[ExprLike], value: Argument = 0) -> SSAValue:
+def pad(
+    b: Builder, call: Call, x: SSAValue, pads: Sequence[ExprLike], value: Argument = 0
+) -> SSAValue:
     """A fixed value around; pads come from the last axis on, and cut where they are negative."""
     low, high = _pads(spec(x).rank, pads)
     x = _cropped(b, x, low, high)
@@ -210,9 +223,7 @@ def _pads(rank: int, pads: Sequence[ExprLike]) -> tuple[tuple[Expr, ...], tuple[
     return tuple(low), tuple(high)
 
 
-def _cropped(
-    b: Builder, x: SSAValue, low: Sequence[Expr], high: Sequence[Expr]
-) -> SSAValue:
+def _cropped(b: Builder, x: SSAValue, low: Sequence[Expr], high: Sequence[Expr]) -> SSAValue:
     for axis, (a, z) in enumerate(zip(low, high, strict=True)):
         before, after = maximum(-a, 0), maximum(-z, 0)
         x = _cut(b, x, axis, before, spec(x).dims[axis] - before - after)
@@ -266,23 +277,95 @@ def pixel_unshuffle(b: Builder, call: Call, x: SSAValue, factor: int) -> SSAValu
     """``[..., C, H * r, W * r]`` to ``[..., C * r * r, H, W]``."""
     *lead, channels, height, width = spec(x).dims
     n = len(lead)
-    split = b.reshape(
-        x, [*lead, channels, height // factor, factor, width // factor, factor]
+    split = b.reshape(x, [*lead, channels, height // factor, factor, width // factor, factor])
+    return b.reshape(
+        b.transpose(split, [*range(n), n, n + 2, n + 4, n + 1, n + 3]), call.output.dims
     )
-    return b.reshape(b.transpose(split, [*range(n), n, n + 2, n + 4, n + 1, n + 3]), call.output.dims)
 
 
-@rule("aten.as_strided", "aten.unfold")
-def strided(b: Builder, call: Call, x: SSAValue, *given: object) -> SSAValue:
-    """A view whose elements overlap or skip; one that is a reshape is that."""
-    if call.operator == "as_strided" and len(given) >= 2 and not (len(given) > 2 and given[2]):
-        size, stride = call.output.dims, [as_expr(s) for s in given[1]]  # type: ignore[union-attr]
-        want = as_expr(1)
-        for d, s in zip(reversed(size), reversed(stride), strict=True):
-            if s != want and d != as_expr(1):
-                break
-            want = want * d
-        else:
-            if spec(x).size == call.output.size:
-                return b.reshape(x, size)
-    call.refuse("only strides of a dense tensor have support", fix="use reshape, or contiguous()")
+@rule("aten.as_strided", "aten.as_strided_copy")
+def strided(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    size: Sequence[ExprLike],
+    strides: Sequence[ExprLike],
+    offset: ExprLike | None = None,
+) -> SSAValue:
+    """A view whose elements overlap or skip, as places of the flat tensor."""
+    source = call.node.args[0].meta["val"]  # type: ignore[union-attr]
+    if not source.is_contiguous() or source.storage_offset():
+        call.refuse("only strides of a dense tensor have support", fix="use contiguous()")
+    dims, steps = call.output.dims, [as_expr(s) for s in strides]
+    first = as_expr(offset or 0)
+    if first == as_expr(0) and spec(x).size == call.output.size:
+        wide = [(d, s, c) for d, s, c in zip(dims, steps, _strides(dims), strict=True) if d != 1]
+        if all(s == c for _, s, c in wide):
+            return b.reshape(x, dims)
+    places = b.expand(b.size(first, i64), [1] * len(dims))
+    for axis, step in enumerate(steps):
+        line = b.iota([d if i == axis else 1 for i, d in enumerate(dims)], axis)
+        places = b.map("add", places, b.map("mul", line, b.size(step, i64)))
+    return b.op(GatherOp, b.reshape(x, (spec(x).size,)), places, axis=0)
+
+
+def _strides(dims: Sequence[Expr]) -> list[Expr]:
+    return [product(dims[axis + 1 :]) for axis in range(len(dims))]
+
+
+@rule("aten.unfold", "aten.unfold_copy")
+def unfold(b: Builder, call: Call, x: SSAValue, dim: int, size: int, step: int) -> SSAValue:
+    """Windows of an axis, their elements on an axis of their own behind all others."""
+    if not spec(x).rank:
+        return b.reshape(x, call.output.dims)
+    axis, count = axis_of(x, dim), call.output.dims[axis_of(x, dim)]
+    starts = b.map("mul", b.iota((count, 1), 0), b.constant(step, i64))
+    windows = b.op(GatherOp, x, b.map("add", starts, b.iota((1, size), 1)), axis=axis)
+    rank = spec(x).rank
+    return _permuted(b, windows, [a for a in range(rank + 1) if a != axis + 1] + [axis + 1])
+
+
+@rule("aten.diagonal", "aten.diagonal_copy")
+def diagonal(
+    b: Builder, call: Call, x: SSAValue, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> SSAValue:
+    """Elements ``[i, i + offset]`` of two axes, on one axis behind all others."""
+    matrices, columns = _matrices(b, x, dim1, dim2)
+    *batch, rows, _ = spec(matrices).dims
+    count = call.output.dims[-1]
+    flat = b.reshape(matrices, (*batch, rows * columns))
+    start = columns * -offset if offset < 0 else as_expr(offset)
+    step = b.map("mul", b.iota((count,), 0), b.size(columns + 1, i64))
+    return b.op(GatherOp, flat, b.map("add", step, b.size(start, i64)), axis=len(batch))
+
+
+@rule("aten.diagonal_scatter")
+def diagonal_scatter(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    values: SSAValue,
+    offset: int = 0,
+    dim1: int = 0,
+    dim2: int = 1,
+) -> SSAValue:
+    """``x`` with other elements on a diagonal: row ``i`` takes the ``i``-th where it crosses it."""
+    matrices, columns = _matrices(b, x, dim1, dim2)
+    rank, rows, low = spec(x).rank, spec(matrices).dims[-2], max(-offset, 0)
+    sides = [
+        [as_expr(0)] * (rank - 2) + [e] for e in (as_expr(low), rows - low - spec(values).dims[-1])
+    ]
+    placed = b.op(PadOp, values, b.like(0, values), low=tuple(sides[0]), high=tuple(sides[1]))
+    across = b.map("add", b.iota((rows, 1), 0), b.constant(offset, i64))
+    crosses = b.map("eq", b.iota((1, columns), 1), across)
+    y = b.map("where", crosses, b.reshape(placed, (*spec(placed).dims, 1)), matrices)
+    first, second = axis_of(x, dim1), axis_of(x, dim2)
+    back = [a for a in range(rank) if a not in (first, second)] + [first, second]
+    return _permuted(b, y, [back.index(a) for a in range(rank)])
+
+
+def _matrices(b: Builder, x: SSAValue, dim1: int, dim2: int) -> tuple[SSAValue, Expr]:
+    """``x`` with two axes behind all others, and how many columns there are."""
+    first, second = axis_of(x, dim1), axis_of(x, dim2)
+    rest = [a for a in range(spec(x).rank) if a not in (first, second)]
+    return _permuted(b, x, [*rest, first, second]), spec(x).dims[second]
