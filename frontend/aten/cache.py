@@ -1,9 +1,9 @@
 """The key-value cache of a program whose graph calls ``tapeout.attend``: inputs and states for it.
 
 Beside its own inputs such a program takes, for ``T`` tokens of ``B`` sequences: ``slots [T]``
-(where keys and values are written), ``sequence [T]``, ``end [T]`` (how many slots of its sequence a token
-sees), ``table [B, L]`` (pages of each sequence); with trees of tokens ``tree [T]``. Each layer has
-two states: ``keys.I [P, G, D, N]`` and ``values.I [P, G, N, E]``.
+(where keys and values are written), ``sequence [T]``, ``end [T]`` (how many slots of its sequence
+a token sees), ``table [B, L]`` (pages of each sequence); with trees of tokens ``tree [T]``. Each
+layer has two states: ``keys.I [P, G, D, N]`` and ``values.I [P, G, N, E]``.
 """
 
 from __future__ import annotations
@@ -92,4 +92,5 @@ def cache_of(graph: fx.Graph, tree: bool = False) -> Cache | None:
 def _shape(node: Any) -> tuple[int, ...]:
     value = node.meta["val"]
     assert isinstance(value, torch.Tensor), "keys and values are tensors"
-    return tuple(int(n) if isinstance(n, int) else -1 for n in value.shape)
+    shape: list[Any] = list(value.shape)
+    return tuple(n if isinstance(n, int) else -1 for n in shape)
