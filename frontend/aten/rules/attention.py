@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from xdsl.ir import SSAValue
 
@@ -10,7 +11,7 @@ from tapeout.frontend.aten.builder import Builder
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
 from tapeout.ir.dtypes import boolean
-from tapeout.ir.expr import ZERO
+from tapeout.ir.expr import ZERO, Expr
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.types import spec
 
@@ -35,7 +36,8 @@ def attention(
     depth = spec(q).dims[-1].constant
     if depth is None:
         call.refuse("the size of a head must be known", ("queries", spec(q).dims))
-    q, k, v = (_with_heads(b, x) for x in (q, k, v))
+    lead = call.output.dims[:-2]
+    q, k, v = (_with_heads(b, _repeated(b, x, lead, enable_gqa)) for x in (q, k, v))
     if mask is not None:
         if spec(mask).rank > 4:
             mask = b.expand(mask, (*call.output.dims[:-3], *spec(mask).dims[-3:]))
@@ -52,6 +54,13 @@ def attention(
         causal_offset=(ZERO,),
     )
     return b.reshape(y, call.output.dims)
+
+
+def _repeated(b: Builder, x: SSAValue, lead: Sequence[Expr], grouped: bool) -> SSAValue:
+    """``x`` with the leading axes of the result; the number of heads is its own where grouped."""
+    own = spec(x).dims
+    dims = (*lead[:-1], own[-3], *own[-2:]) if grouped else (*lead, *own[-2:])
+    return x if own == dims else b.expand(x, dims)
 
 
 def _with_heads(b: Builder, x: SSAValue) -> SSAValue:

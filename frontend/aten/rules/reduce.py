@@ -36,17 +36,16 @@ def reduce(
 
 @rule("aten.max", "aten.min")
 def extreme(
-    b: Builder, call: Call, x: SSAValue, dim: Any = None, keepdim: bool = False
+    b: Builder, call: Call, x: SSAValue, dim: SSAValue | int | None = None, keepdim: bool = False
 ) -> SSAValue | tuple[SSAValue, ...]:
     """The extreme of all, of two tensors, or along an axis with where it stands."""
     other: Any = dim
     if isinstance(other, SSAValue):
         return binary(b, call, x, dim)
-    axis: int | None = dim
-    value = _reduced(b, call.operator, x, axes_of(x, axis), keepdim)
-    if axis is None:
+    value = _reduced(b, call.operator, x, axes_of(x, dim), keepdim)
+    if dim is None:
         return value
-    return value, _arg(b, call.operator, x, axis_of(x, axis), keepdim)
+    return value, _arg(b, call.operator, x, axis_of(x, dim), keepdim)
 
 
 @rule("aten.mean")
