@@ -100,13 +100,24 @@ SHAPES = {
 
 
 def weights(shape: Shape) -> Iterator[tuple[str, np.ndarray]]:
-    """Draw every weight, in f32, from a stream of its own: the same in models of more layers."""
+    """Draw every weight, in f32, from a stream of its own.
+
+    As GPT-2 begins, what is added to the residual stream is small beside it: in deeper networks of
+    random weights, a rounding would grow from layer to layer until it says nothing.
+    """
+    deviation = {"embed_tokens": 1.0} | dict.fromkeys(_ADDED, 0.02 / (2 * shape.layers) ** 0.5)
     for name, sizes in shape.tensors().items():
         normal = np.random.default_rng(zlib.crc32(name.encode())).standard_normal
         drawn = normal(sizes, dtype=np.float32)
-        # About as checkpoints begin, and norms that would be missed.
-        values = 0.02 * drawn if len(sizes) > 1 else 1 + 0.1 * drawn
+        if len(sizes) > 1:
+            values = np.float32(deviation.get(name.split(".")[-2], 0.02)) * drawn
+        else:
+            values = 1 + np.float32(0.1) * drawn  # a norm that is left out would be seen
         yield name, values.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+
+_ADDED = ("o_proj", "down_proj")
+"""The products whose results are added to the residual stream."""
 
 
 def tokens(shape: Shape, count: int) -> np.ndarray:

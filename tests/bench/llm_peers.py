@@ -53,8 +53,9 @@ class Row:
     threads: int
     decode_bytes: int
     """Bytes of weights that each decoded token reads."""
+    prefill_tokens: int
     prefill: Timing
-    """Of ``PREFILL`` tokens."""
+    """Of all these tokens."""
     decode: Timing
     """Of one token."""
     first_token: Timing
@@ -97,6 +98,7 @@ class Bench:
                 version=fact["version"],
                 threads=threads,
                 decode_bytes=fact["decode_bytes"],
+                prefill_tokens=PREFILL,
                 prefill=timings[name]["prefill"],
                 decode=timings[name]["decode"],
                 first_token=first[name],
@@ -170,7 +172,15 @@ def table(rows: list[Row], shape: Shape, ceilings: dict[int, Ceilings]) -> Table
     """Lay the rows out: tokens per second with their spread over turns, and what limits them."""
     title = f"{shape.name}: prefill of {PREFILL} tokens, decode of {STEPS} after {PROMPT}, batch 1"
     grid = Table(title=title)
-    heads = ("prefill tok/s", "decode tok/s", "GB/s", "of read", "first token ms", "error")
+    heads = (
+        "prefill tok/s",
+        "decode tok/s",
+        "CPU ms",
+        "GB/s",
+        "of read",
+        "first token ms",
+        "error",
+    )
     for head in ("engine", "threads", *heads):
         grid.add_column(head, no_wrap=True)
     previous = None
@@ -183,8 +193,9 @@ def table(rows: list[Row], shape: Shape, ceilings: dict[int, Ceilings]) -> Table
         grid.add_row(
             row.engine,
             str(row.threads),
-            _rates(row.prefill, PREFILL),
+            _rates(row.prefill, row.prefill_tokens),
             _rates(row.decode, 1),
+            f"{row.decode.cpu_lowest * 1e3:.3g}",
             f"{speed:.1f}",
             f"{speed / ceilings[row.threads].read_gb_s:.0%}",
             "{:.0f} ({:.0f}..{:.0f})".format(*(seconds * 1e3 for seconds in first)),

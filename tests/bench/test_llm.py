@@ -1,22 +1,19 @@
 """Language models for the peers hold the numbers that they say; torch is measured on them."""
 
 # gguf's functions do not say which arrays they return.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import gguf
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-
-if TYPE_CHECKING:
-    import llm_models
 
 HERE = Path(__file__).parent
 
@@ -27,13 +24,13 @@ that has none, and the rounding of the scale, which is of half precision."""
 
 
 @pytest.fixture(name="models")
-def _models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> "llm_models":
+def _models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.setenv("TAPEOUT_CACHE", str(tmp_path))
     monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
     return importlib.import_module("llm_models")
 
 
-def test_checkpoints_of_both_formats_hold_the_same_numbers(models: "llm_models") -> None:
+def test_checkpoints_of_both_formats_hold_the_same_numbers(models: ModuleType) -> None:
     shape = models.SHAPES["tiny"]
     f32, bf16 = (
         load_file(models.checkpoint(shape, f) / "model.safetensors") for f in models.DTYPES
@@ -46,7 +43,7 @@ def test_checkpoints_of_both_formats_hold_the_same_numbers(models: "llm_models")
         assert np.unique(values).size > values.size / 50  # drawn, not filled
 
 
-def test_a_checkpoint_is_made_once(models: "llm_models") -> None:
+def test_a_checkpoint_is_made_once(models: ModuleType) -> None:
     shape = models.SHAPES["tiny"]
     file = models.checkpoint(shape, "f32") / "model.safetensors"
     written = file.stat().st_mtime_ns
@@ -56,7 +53,7 @@ def test_a_checkpoint_is_made_once(models: "llm_models") -> None:
 
 @pytest.mark.parametrize("format", ROUNDING)
 def test_gguf_holds_the_checkpoint_with_rotated_rows_side_by_side(
-    models: "llm_models", format: str
+    models: ModuleType, format: str
 ) -> None:
     shape = models.SHAPES["tiny"]
     tensors = gguf.GGUFReader(models.gguf_file(shape, format)).tensors
@@ -102,6 +99,5 @@ def test_torch_is_measured_in_turns_and_started_from_nothing(tmp_path: Path) -> 
     for what in ("prefill", "decode", "first_token"):
         assert row[what]["median"] > 0
         assert row[what]["cpu_lowest"] > 0
-    assert row["first_token"]["median"] > row["decode"]["median"]
     # It computed with fewer bits, and the same.
     assert 1e-4 < row["error"] < 0.02

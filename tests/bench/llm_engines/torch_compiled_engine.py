@@ -1,5 +1,7 @@
 """torch with ``torch.compile``: prefill in whatever length and the step of decoding."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 import torch
 
 from .base import Engine
