@@ -5,6 +5,7 @@ BIN := .venv/bin
 KEY := $(shell cat pyproject.toml .ci/setup | sha256sum | cut -c1-16)
 SETUP := .venv/.setup-test-$(KEY)
 BENCH_SETUP := .venv/.setup-bench-$(KEY)
+LLM_SETUP := .venv/.setup-bench-llm-$(KEY)
 # Options for the command behind a target: make onnx-suite ARGS='--only softmax'
 ARGS ?=
 
@@ -16,13 +17,14 @@ export PYTHON
 # Engines and test workers share the cores; a pool per library would fight for them.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint bench bench-quant accuracy onnx-suite wheel setup
+.PHONY: help demo test lint bench bench-quant bench-llm accuracy onnx-suite wheel setup
 help:
 	@echo "make demo        compile a sentence encoder for this CPU, run it, print latency and size"
 	@echo "make test        lint, and the whole test suite"
 	@echo "make lint        ruff and pyright"
 	@echo "make bench       measure against ONNX Runtime and OpenVINO (ARGS='--models minilm')"
 	@echo "make bench-quant measure formats of fewer bits, and sparse products (ARGS='--models resnet50')"
+	@echo "make bench-llm   measure language models in llama.cpp and torch (ARGS='--formats w8')"
 	@echo "make accuracy    what every format costs on real data (ARGS='--formats int8 --models digits')"
 	@echo "make onnx-suite  ONNX's own cases, compiled (ARGS='--only softmax')"
 	@echo "make wheel       build a wheel and check what is in it"
@@ -51,6 +53,9 @@ bench-quant: $(BENCH_SETUP)
 	@[ -n '$(ARGS)' ] || $(BIN)/python tests/bench/gemv.py
 	@[ -n '$(ARGS)' ] || $(BIN)/python tests/bench/sparse.py
 
+bench-llm: $(LLM_SETUP)
+	@$(BIN)/python tests/bench/llm_peers.py $(ARGS)
+
 accuracy: $(SETUP)
 	@$(BIN)/python tests/accuracy/accuracy.py $(ARGS)
 
@@ -69,3 +74,8 @@ $(SETUP):
 
 $(BENCH_SETUP): $(SETUP)
 	@.ci/setup bench $@
+
+# llama.cpp is compiled for the CPU at hand.
+$(LLM_SETUP): $(SETUP)
+	@.ci/need g++=g++
+	@.ci/setup bench-llm $@

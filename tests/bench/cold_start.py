@@ -58,11 +58,11 @@ def measure(shop: Workshop, model: Model, rounds: int) -> list[Row]:
     """Start every program ``rounds`` times in turns, after one start that is not timed."""
     with note("cold start"):
         commands = _commands(shop, model)
-        _must_agree({name: _start(command).line for name, command in commands.items()})
+        _must_agree({name: start(command).line for name, command in commands.items()})
         taken: dict[str, list[Start]] = {name: [] for name in commands}
         for _ in range(rounds):
             for name, command in commands.items():
-                taken[name].append(_start(command))
+                taken[name].append(start(command))
     return [_row(name, starts) for name, starts in taken.items()]
 
 
@@ -108,14 +108,14 @@ def _c_command(artifact: Path, tokens: Path, folder: Path) -> list[str]:
     return [str(program), weights, str(rows), str(length), str(folder / "tokens.bin")]
 
 
-def _start(command: list[str]) -> Start:
-    """Run one program to its end."""
+def start(command: list[str]) -> Start:
+    """Run one program, which prints a line, to its end."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    before, start = _children_cpu(), time.perf_counter()
+    before, begin = _children_cpu(), time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None, "stdout is a pipe"
         line = process.stdout.readline()
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - begin
     if process.returncode != 0:
         raise EngineFailure(f"{command[0]} ended with status {process.returncode}")
     return Start(seconds, _children_cpu() - before, line)

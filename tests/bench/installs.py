@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -55,6 +56,22 @@ def kept(name: str, contents: list[str]) -> Path:
     root = Path(base) if base else Path.home() / ".cache" / "tapeout"
     key = hashlib.sha256("\n".join([sys.version, *contents]).encode()).hexdigest()[:12]
     return root / "bench" / f"{name}-{key}"
+
+
+def made(name: str, contents: list[str], fill: Callable[[Path], None]) -> Path:
+    """Return the folder that ``fill`` fills, unless that was done before; older ones go away."""
+    home = kept(name, contents)
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        for stale in home.parent.glob(f"{name}-{'[0-9a-f]' * 12}"):
+            shutil.rmtree(stale)
+        partial = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
+        try:
+            fill(partial)
+            partial.rename(home)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return home
 
 
 def _fill(ready: Path, packages: list[str]) -> None:

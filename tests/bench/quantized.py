@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from installs import kept
+from installs import made
 from zoo_models import Model
 
 if TYPE_CHECKING:
@@ -133,17 +133,5 @@ def _as(what: str, model: Model, fill: Callable[[Path], None]) -> Model:
 
 
 def _made(what: str, model: Model, fill: Callable[[Path], None]) -> Path:
-    """Return the folder that ``fill`` fills, unless that was done before."""
     made_of = [model.folder.name, version("onnxruntime"), Path(__file__).read_text()]
-    home = kept(f"{model.name}-{what}", made_of)
-    if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        for stale in home.parent.glob(f"{model.name}-{what}-*"):
-            shutil.rmtree(stale)
-        partial = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
-        try:
-            fill(partial)
-            partial.rename(home)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return home
+    return made(f"{model.name}-{what}", made_of, fill)

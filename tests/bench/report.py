@@ -17,7 +17,10 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-PACKAGES = ("tapeout", "onnxruntime", "openvino", "numpy", "torch", "transformers")
+PACKAGES = (
+    *("tapeout", "onnxruntime", "openvino", "numpy", "torch", "transformers"),
+    *("llama-cpp-python", "gguf"),
+)
 
 BUSY_SHARE = 0.05
 """Above this share of the CPUs, other processes are worth a warning."""

@@ -33,12 +33,16 @@ class EngineFailure(Exception):
 
 
 class Remote:
-    """The near end of one ``worker.py``."""
+    """The near end of one ``worker.py``, or of another script that serves like it."""
 
-    def __init__(self, engine: str, cpus: list[int]) -> None:
+    def __init__(self, engine: str, cpus: list[int], script: str = "worker.py") -> None:
         self.engine = engine
-        script = Path(__file__).with_name("worker.py")
-        command = [sys.executable, str(script), engine, ",".join(map(str, cpus))]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name(script)),
+            engine,
+            ",".join(map(str, cpus)),
+        ]
         # Every engine is told its number of threads; OpenMP's own must not add to it.
         environment = os.environ | {"OMP_NUM_THREADS": str(len(cpus))}
         self.process = subprocess.Popen(

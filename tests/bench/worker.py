@@ -82,16 +82,17 @@ class Sample(NamedTuple):
 
 def samples(call: Callable[[], object], seconds: float) -> list[Sample]:
     """Call for about ``seconds`` after one call to warm up."""
-    one = _timed(call, 1)
+    one = timed(call)
     repeats = max(1, round(SHORTEST_SAMPLE_SECONDS / one.clock))
     taken: list[Sample] = []
     end = time.perf_counter() + seconds
     while not taken or time.perf_counter() < end:
-        taken.append(_timed(call, repeats))
+        taken.append(timed(call, repeats))
     return taken
 
 
-def _timed(call: Callable[[], object], repeats: int) -> Sample:
+def timed(call: Callable[[], object], repeats: int = 1) -> Sample:
+    """Call ``repeats`` times; return what one call took."""
     cpu, start = time.process_time(), time.perf_counter()
     for _ in range(repeats):
         call()
@@ -112,16 +113,16 @@ def _refusal(problem: Exception) -> str | None:
     return str(problem).splitlines()[0] if refused else None
 
 
-def main(name: str, cpus: str) -> None:
-    """Serve until stdin ends, on the given CPUs only."""
+def serve(start: Callable[[], object], cpus: str) -> None:
+    """Let what ``start`` returns obey until stdin ends, on the given CPUs only."""
     os.sched_setaffinity(0, map(int, cpus.split(",")))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what an engine prints must not look like an answer
-    worker: Worker | None = None
+    worker: object = None
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
         try:
-            worker = worker or Worker(name)
+            worker = worker or start()
             answer = getattr(worker, request.pop("do"))(**request)
         except Exception as problem:  # the other side reports it with the engine's name
             answer = {"error": traceback.format_exc(), "refusal": _refusal(problem)}
@@ -129,4 +130,5 @@ def main(name: str, cpus: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    name, cpus = sys.argv[1:]
+    serve(lambda: Worker(name), cpus)
