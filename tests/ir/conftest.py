@@ -105,6 +105,31 @@ def _grouped(a: Array, a_scale: Array, scale: Array, zero: Array | None, attrs: 
     return Sample("nn.grouped_matmul", given, {"group": 8, **attrs}, tolerance=1e-3)
 
 
+def _paged() -> list[Sample]:
+    """Five tokens of two sequences on three pages of eight slots."""
+    r = np.random.default_rng(8)
+
+    def n(*shape: int) -> Array:
+        return r.standard_normal(shape).astype(np.float32)
+
+    slots = np.array([9, 3, 20, 0, 7])
+    table = np.array([[2, 0], [1, 1]], np.int32)
+    sequence = np.array([0, 0, 1, 1, 0], np.int32)
+    first, end = np.array([0, 3, 0, 1, 9], np.int32), np.array([1, 12, 8, 5, 9], np.int32)
+    pools = (n(3, 2, 6, 8), n(3, 2, 8, 7))
+    given = (n(5, 4, 6), *pools, table, sequence, first, end)
+    return [
+        Sample("nn.write_slots", (pools[0], slots, n(5, 2, 6)), {"turned": True}),
+        Sample("nn.write_slots", (pools[1], slots, n(5, 2, 7))),
+        Sample("nn.paged_attention", (*given, None), {"scale": 0.4}),
+        Sample(
+            "nn.paged_attention",
+            (*given, np.array([0, 5, 1, 2, 1 << 40])),
+            {"scale": 0.4, "softcap": 2.0},
+        ),
+    ]
+
+
 def _samples() -> list[Sample]:
     r = np.random.default_rng(7)
 
@@ -274,7 +299,7 @@ def _float_operand(sample: Sample) -> Sample:
     return Sample(sample.name, narrow, sample.attrs, sample.tolerance)
 
 
-SAMPLES = [_float_operand(s) for s in _samples()]
+SAMPLES = [_float_operand(s) for s in [*_samples(), *_paged()]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
