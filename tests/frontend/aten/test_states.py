@@ -1,5 +1,10 @@
 """Buffers that a torch module changes become states: kept by sessions, written in place."""
 
+# torch does not say all of its types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

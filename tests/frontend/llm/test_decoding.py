@@ -1,5 +1,10 @@
 """Language models as programs: tokens of ``transformers``, and the same bits on every road."""
 
+# torch does not say all of its types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
+
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,10 @@
 """Text from the command line: tokenizer, streaming, guesses that change nothing, refusals."""
 
+# torch does not say all of its types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
+
 from pathlib import Path
 from typing import Any
 
