@@ -93,7 +93,8 @@ class _Paged:
         b = self.b
         with b.parallel("t", self.tokens) as t, b.parallel("g", self.groups) as g:
             columns = ceildiv(self.depth_v, self.width) * self.width
-            self.scores = b.alloc([self.rows, self.lines], self.dtype)
+            lines = ceildiv(self.lines, self.width) * self.width
+            self.scores = b.alloc([self.rows, lines], self.dtype)
             self.whole, self.part = (b.alloc([self.rows, columns], self.dtype) for _ in range(2))
             seen = self.seen(t.iv)
             sequence = self.place(self.root.sequence, [t.iv], spec(self.root.table).dims[0])
@@ -212,17 +213,22 @@ class _Paged:
         never = b.full(-math.inf, (size, self.width), self.dtype)
         with b.loop("n", 0, self.lines, self.width, [never]) as n, self.pull.scope():
             column = n.iv + lane(1, self.width)
+            cut = ((column, self.lines),) if self.lines % self.width != 0 else ()
             zero = b.full(0, (size, self.width), self.dtype)
             with b.loop("d", 0, self.depth, 1, [zero]) as d, self.pull.scope():
                 q = self.pull.at(self.root.q, [t, head + lane(0, size), d.iv], (size, 1))
                 keys = self.pull.buffers[self.root.keys]
                 index = [index_operand(0), group, d.iv, column]
-                k = b.load(keys, index, (1, self.width), indices=[page])
+                k = b.load(keys, index, (1, self.width), cut, indices=[page])
                 q, k = b.convert(q, self.dtype), b.convert(k, self.dtype)
                 d.next = [b.dot(q, k, d.carried[0])]
             s = b.map("mul", d.results[0], self.literal(self.root.scale.data))
             s = self.capped(s)
-            s = b.map("where", self.visible(column, low, high, tree), s, self.literal(-math.inf))
+            seen = self.visible(column, low, high, tree)
+            if cut:
+                inside = b.map("lt", b.index(column, (1, self.width)), number(b, self.lines))
+                seen = b.map("and", seen, inside)
+            s = b.map("where", seen, s, self.literal(-math.inf))
             b.store(s, self.scores, [lane(0, size), column])
             n.next = [b.map("max", n.carried[0], s)]
         return b.reduce("max", n.results[0], 1)
