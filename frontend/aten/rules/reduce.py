@@ -39,8 +39,7 @@ def extreme(
     b: Builder, call: Call, x: SSAValue, dim: SSAValue | int | None = None, keepdim: bool = False
 ) -> SSAValue | tuple[SSAValue, ...]:
     """The extreme of all, of two tensors, or along an axis with where it stands."""
-    other: Any = dim
-    if isinstance(other, SSAValue):
+    if isinstance(dim, SSAValue):
         return binary(b, call, x, dim)
     value = _reduced(b, call.operator, x, axes_of(x, dim), keepdim)
     if dim is None:

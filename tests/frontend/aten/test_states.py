@@ -23,19 +23,25 @@ from tapeout.runtime.program import Program
 LINES, WIDTH = 64, 8
 
 
-class Cache(torch.nn.Module):
-    """Two lines a run into a cache that is then read, as a key-value cache is."""
+class Lines(torch.nn.Module):
+    """What all of them change."""
+
+    lines: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("lines", torch.zeros(LINES, WIDTH))
+
+
+class Cache(Lines):
+    """Two lines a run into a cache that is then read, as a key-value cache is."""
 
     def forward(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
         self.lines[at] = x
         return self.lines.sum(0)
 
 
-class Twice(Cache):
+class Twice(Lines):
     """Two writes in a row."""
 
     def forward(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
@@ -44,7 +50,7 @@ class Twice(Cache):
         return self.lines.sum(0)
 
 
-class Before(Cache):
+class Before(Lines):
     """What was there before the write is read after it."""
 
     def forward(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
@@ -53,7 +59,7 @@ class Before(Cache):
         return self.lines.sum(0) * (1 + old).sum(0)
 
 
-class Shown(Cache):
+class Shown(Lines):
     """What was there before is an output."""
 
     def forward(self, x: torch.Tensor, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,7 +68,7 @@ class Shown(Cache):
         return old, self.lines * 1.0
 
 
-class Own(Cache):
+class Own(Lines):
     """What is written is computed from what is there."""
 
     def forward(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
