@@ -157,7 +157,10 @@ class Program:
         return self._bound(ins, outs, arrays, results)
 
     def profile(self, inputs: Mapping[str, Any], runs: int = 1) -> "tuple[KernelTime, ...]":
-        """Run ``runs`` times and return each kernel's calls, time, and modelled work."""
+        """Run ``runs`` times and return each kernel's calls, time, and modelled work.
+
+        Of a program with states, ``inputs`` holds them too.
+        """
         from tapeout.runtime.profile import kernel_times
 
         with self._lock:
@@ -346,7 +349,7 @@ def _symbol_values(manifest: Manifest, arrays: list[Array]) -> dict[str, int]:
     """What each symbol was in a run: the size of the axis of that name."""
     return {
         size: found
-        for port, array in zip(manifest.inputs, arrays, strict=True)
+        for port, array in zip((*manifest.inputs, *manifest.states), arrays, strict=True)
         for size, found in zip(port.shape, array.shape, strict=True)
         if isinstance(size, str)
     }

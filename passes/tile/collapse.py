@@ -135,12 +135,18 @@ def rebuilt(
         return None
     for value in values:
         own = spec(value).dims
-        if value in fixed or not own:
-            continue
-        along = [False] * (rank - len(own)) + [d != 1 for d in own]
-        if len(own) > rank or any(len({along[a] for a in axes}) > 1 for axes in groups):
+        if value not in fixed and own and not _merges(own, rank, groups, iteration_dims(kernel)):
             return None
     return _rebuild(kernel, rank, groups, fixed)
+
+
+def _merges(
+    own: Sequence[Expr], rank: int, groups: Sequence[Sequence[int]], dims: Sequence[Expr]
+) -> bool:
+    """Whether a value runs along all of each group or none of it; axes of size 1 do not count."""
+    along = [False] * (rank - len(own)) + [d != 1 for d in own]
+    long = [[a for a in axes if dims[a] != 1] for axes in groups]
+    return len(own) <= rank and all(len({along[a] for a in axes}) <= 1 for axes in long)
 
 
 def _rebuild(

@@ -22,11 +22,7 @@ FACE = ("pyproject.toml", "README.md", "LICENSE")
 
 def with_tapeout() -> Path:
     """Return the Python of an environment with this tree's wheel and numpy."""
-    files = sorted(p for layer in LAYERS for p in (ROOT / layer).rglob("*") if _is_source(p))
-    contents = [
-        f"{p.relative_to(ROOT)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files
-    ]
-    ready = kept("tapeout", [_pinned("numpy"), *contents])
+    ready = kept("tapeout", [_pinned("numpy"), *sources()])
     if not ready.exists():
         with tempfile.TemporaryDirectory() as folder:
             _fill(ready, [_pinned("numpy"), str(_wheel(Path(folder)))])
@@ -40,6 +36,12 @@ def with_package(name: str) -> Path:
     if not ready.exists():
         _fill(ready, packages)
     return ready / "bin" / "python"
+
+
+def sources() -> list[str]:
+    """Return each file of this tree that the wheel holds, with its hash."""
+    files = sorted(p for layer in LAYERS for p in (ROOT / layer).rglob("*") if _is_source(p))
+    return [f"{p.relative_to(ROOT)} {hashlib.sha256(p.read_bytes()).hexdigest()}" for p in files]
 
 
 def _pinned(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Language models in other engines: prefill, decode, and the start to a first token.
+"""Language models here and in other engines: prefill, decode, and the start to a first token.
 
     python tests/bench/llm_peers.py [--formats f32,bf16,w8,w4g32] [--threads 1,2] [--rounds 3]
-                                    [--engines llamacpp,torch,torch_compiled] [--layers N]
+                                    [--engines tapeout,llamacpp,torch,torch_compiled] [--layers N]
                                     [--shape tinyllama] [--json FILE]
 
 A contest is one format; its engines take turns. Weights are random, and errors are against torch
@@ -230,9 +230,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Language models in other engines.")
+    parser = argparse.ArgumentParser(description="Language models here and in other engines.")
     parser.add_argument("--formats", type=_some_of(CONTESTS), default=tuple(CONTESTS))
-    parser.add_argument("--engines", type=_some_of((OURS, *PEERS)), default=PEERS)
+    parser.add_argument("--engines", type=_some_of((OURS, *PEERS)), default=(OURS, *PEERS))
     parser.add_argument("--threads", type=_numbers, default=(1, 2), help="comma-separated counts")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each engine")
     parser.add_argument("--shape", choices=SHAPES, default="tinyllama")

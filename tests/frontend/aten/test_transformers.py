@@ -138,7 +138,7 @@ MODELS = (
     *(bert, vit, convnext, swin, whisper, t5, gpt2),
     *(llama, qwen3, gemma3, mistral, phi3, mixtral),
 )
-COMPILED = (bert, llama)
+COMPILED = (bert, convnext, swin, whisper, t5, llama)
 
 
 def prepared(make: Callable[[], tuple[Any, Inputs]]) -> tuple[Exported, Inputs, dict[str, Array]]:

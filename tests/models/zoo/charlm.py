@@ -5,7 +5,8 @@ attention without biases, a gated SiLU.
 
 Further arrays: ``validation.npz`` holds ``windows``, the held-out text in rows of one more byte
 than the context, and ``nll``, the nats that torch loses on each byte after a row's first;
-``calibration.npz`` is training text under the input's name. ``info.json`` has the validation
+``checkpoint`` is the model as ``transformers`` saves it, a Llama; ``calibration.npz`` is training
+text under the input's name. ``info.json`` has the validation
 ``perplexity``, the ``bits_per_byte`` of it, and those of counting what follows two bytes.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from torch import nn
 from torch.nn import functional
 
@@ -158,6 +160,42 @@ def _windows(text: bytes) -> torch.Tensor:
     return _tokens(text).unfold(0, CONTEXT + 1, CONTEXT).contiguous()
 
 
+def _save_checkpoint(model: CharacterModel, folder: Path) -> None:
+    """Write the model as a Llama, which it is but for its names."""
+    config = transformers.LlamaConfig(
+        vocab_size=BYTES,
+        hidden_size=WIDTH,
+        intermediate_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=CONTEXT,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": ROTARY_BASE},
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    held = model.state_dict()
+    weights = {
+        "model.embed_tokens.weight": held["embedding.weight"],
+        "model.norm.weight": held["norm.weight"],
+        "lm_head.weight": held["head.weight"],
+    }
+    for i in range(LAYERS):
+        theirs, ours = f"model.layers.{i}", f"blocks.{i}"
+        qkv = held[f"{ours}.attention.qkv.weight"].chunk(3)
+        out = held[f"{ours}.attention.out.weight"]
+        parts: dict[str, torch.Tensor] = dict(zip("qkvo", (*qkv, out), strict=True))
+        weights |= {f"{theirs}.self_attn.{n}_proj.weight": w for n, w in parts.items()}
+        for part in ("gate", "up", "down"):
+            weights[f"{theirs}.mlp.{part}_proj.weight"] = held[f"{ours}.mlp.{part}.weight"]
+        weights[f"{theirs}.input_layernorm.weight"] = held[f"{ours}.before_attention.weight"]
+        weights[f"{theirs}.post_attention_layernorm.weight"] = held[f"{ours}.before_mlp.weight"]
+    llama = transformers.LlamaForCausalLM(config)
+    llama.load_state_dict(weights)
+    llama.save_pretrained(folder)
+
+
 def make(recipe: Recipe, folder: Path) -> Made:
     """Train and write the model."""
     torch.manual_seed(1)
@@ -168,6 +206,7 @@ def make(recipe: Recipe, folder: Path) -> Made:
     windows = _windows(validation)
     with torch.no_grad():
         nll = finite(torch.cat([_loss(model, part) for part in windows.split(BATCH)]))
+    _save_checkpoint(model, folder / "checkpoint")
     made = export(
         model,
         folder,

@@ -65,6 +65,13 @@ def test_scales_and_zero_points_with_an_epilogue(
     assert "of 4 bits in groups of 8" in titles[0]
 
 
+def test_a_leading_axis_of_one_joins_unknown_rows(graph: Graph, lowers: Lowers) -> None:
+    g = graph(**inputs("1, S", 16, 8), r="f32 1, S, 21")
+    y = g.map("add", product(g, 21, 4, 8), g["r"])
+    titles = lowers(g.returning(y), *SIZES)
+    assert "of 4 bits in groups of 8" in titles[0]
+
+
 def test_signs_are_codes_of_one_bit_in_steps_of_two(graph: Graph, lowers: Lowers) -> None:
     g = graph(**inputs("2", 64, 32))
     lowers(g.returning(product(g, 20, 1, 32, step=2, point=1)), tolerance=1e-6)
