@@ -8,7 +8,7 @@ session: a step of decoding allocates nothing in the cache and keeps no memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,15 +21,22 @@ from tapeout.runtime.tensors import Array
 Run = Callable[[Mapping[str, Any], Mapping[str, Array]], dict[str, Array]]
 """Runs a program once on inputs and on states, which it changes in place."""
 
-INPUTS = ("ids", "positions", "rows", "slots", "sequence", "end", "table")
-"""What a program takes that is a step of a language model."""
+INPUTS = ("ids", "positions", "rows")
+"""What a program takes that is a step of a language model, beside where things are kept."""
+PAGED = ("keys.", "values.")
+RECURRENT = ("recall.", "scan.")
+"""How the names of states begin: of pages that sequences share, and of a row for each sequence."""
+LINES = 64
+"""Slots of a page, where no layer attends."""
 
 Prompt = Sequence[int] | Array
 
 
 def is_decoder(manifest: Manifest) -> bool:
-    """Whether a program is a step of a language model on a paged cache."""
-    return {port.name for port in manifest.inputs} >= set(INPUTS)
+    """Whether a program is a step of a language model that keeps its state as sessions do."""
+    states = [s.name for s in manifest.states]
+    known = all(name.startswith((*PAGED, *RECURRENT)) for name in states)
+    return bool(states) and known and {p.name for p in manifest.inputs} >= set(INPUTS)
 
 
 class Decoder:
@@ -38,18 +45,27 @@ class Decoder:
     def __init__(self, run: Run, manifest: Manifest) -> None:
         """Read sizes from the manifest's shapes."""
         self.run, self.manifest = run, manifest
-        keys = next(s for s in manifest.states if s.name.startswith("keys."))
-        self.page = int(keys.shape[3])
+        self.inputs = {port.name for port in manifest.inputs}
+        keys = [s for s in manifest.states if s.name.startswith("keys.")]
+        self.page = int(keys[0].shape[3]) if keys else LINES
         limits = {s.name: s.hi for s in manifest.symbols}
         tokens = next(p for p in manifest.inputs if p.name == "ids").shape[0]
         self.most = tokens if isinstance(tokens, int) else limits[tokens]
         self.vocabulary = int(manifest.outputs[0].shape[1])
 
     def pools(self, pages: int) -> dict[str, Array]:
-        """Zeroed pools of all layers."""
+        """Zeroed pools of all layers that attend."""
+        return self._zeros(PAGED, pages)
+
+    def rows(self, batch: int) -> dict[str, Array]:
+        """Zeroed states of all recurrent layers."""
+        return self._zeros(RECURRENT, batch)
+
+    def _zeros(self, kinds: tuple[str, ...], count: int) -> dict[str, Array]:
         return {
-            s.name: np.zeros((pages, *map(int, s.shape[1:])), numpy_dtypes(s.dtype)[0])
+            s.name: np.zeros((count, *map(int, s.shape[1:])), numpy_dtypes(s.dtype)[0])
             for s in self.manifest.states
+            if s.name.startswith(kinds)
         }
 
 
@@ -70,6 +86,8 @@ class DecodingSession:
         self.columns = -(-max_length // decoder.page)
         count = batch * self.columns if pages is None else pages
         self.pages = Pages(decoder.pools(count), count)
+        self._rows = decoder.rows(batch)
+        self._before: _Before | None = None
         self._sequences = [_Sequence() for _ in range(batch)]
         self._table = np.zeros((batch, self.columns), np.int32)
 
@@ -79,9 +97,17 @@ class DecodingSession:
         return tuple(s.length for s in self._sequences)
 
     @property
+    def states(self) -> dict[str, Array]:
+        """The arrays of the cache by name, those of pages shared with forks."""
+        return {**self.pages.pools, **self._rows}
+
+    @property
     def cache_bytes(self) -> int:
-        """Memory of the cache: pages * slots of a page * sum over layers of ``G * (D + E)``."""
-        return self.pages.bytes
+        """Memory of the cache: pages * slots of a page * sum over layers of ``G * (D + E)``.
+
+        Recurrent layers add a row for each sequence: ``(K - 1) * C + H * N * P``.
+        """
+        return self.pages.bytes + sum(row.nbytes for row in self._rows.values())
 
     def prefill(self, prompts: Prompt | Sequence[Prompt]) -> Array:
         """Add a prompt to each sequence; returns the logits ``[batch, V]`` after their last tokens.
@@ -114,7 +140,9 @@ class DecodingSession:
         ends = np.cumsum([len(r) for r in rows])
         if ends[-1] > self.decoder.most:
             raise _too_many(int(ends[-1]), self.decoder.most)
+        before = self._snapshot(rows)
         logits = self._step(list(enumerate(rows)), list(range(int(ends[-1]))))
+        self._before = before
         return np.split(logits, ends[:-1])
 
     def rollback(self, count: int | Sequence[int]) -> None:
@@ -123,7 +151,10 @@ class DecodingSession:
         self.truncate([s.length - n for s, n in zip(self._sequences, counts, strict=True)])
 
     def truncate(self, length: int | Sequence[int]) -> None:
-        """Keep the first ``length`` tokens of each sequence."""
+        """Keep the first ``length`` tokens of each sequence.
+
+        Recurrent layers go back to nothing, or into what the last run verified: E0523 otherwise.
+        """
         lengths = [length] * self.batch if isinstance(length, int) else list(length)
         for sequence, wanted in zip(self._sequences, lengths, strict=True):
             if not 0 <= wanted <= sequence.length:
@@ -132,8 +163,12 @@ class DecodingSession:
                     "a sequence has not that many tokens",
                     (("has", sequence.length), ("kept", wanted)),
                 )
+        replayed = self._replayed(lengths)
         for s, wanted in enumerate(lengths):
-            self._keep(s, wanted)
+            self._keep(s, wanted - len(replayed.get(s, [])))
+        if replayed:
+            parts = list(replayed.items())
+            self._step(parts, [0])
 
     def reset(self) -> None:
         """Forget everything."""
@@ -145,6 +180,8 @@ class DecodingSession:
         made.decoder, made.batch, made.max_length = self.decoder, self.batch, self.max_length
         made.columns, made.pages, made._table = self.columns, self.pages, self._table.copy()
         made._sequences = [s.copy() for s in self._sequences]
+        made._rows = {name: row.copy() for name, row in self._rows.items()}
+        made._before = None
         for sequence in made._sequences:
             for page in sequence.pages:
                 self.pages.share(page)
@@ -160,8 +197,10 @@ class DecodingSession:
         """Run tokens of some sequences; returns the logits of the tokens numbered ``rows``."""
         total = sum(len(tokens) for _, tokens in parts)
         self._room(parts)
+        self._before = None
         ids, positions = np.empty(total, np.int64), np.empty(total, np.int64)
         slots, sequence = np.empty(total, np.int64), np.empty(total, np.int32)
+        spans = np.zeros((2, self.batch), np.int32)
         at, page = 0, self.decoder.page
         for s, tokens in parts:
             n, length = len(tokens), self._sequences[s].length
@@ -171,18 +210,22 @@ class DecodingSession:
                 self._table[s, place // page].astype(np.int64) * page + place % page
             )
             sequence[at : at + n] = s
+            spans[:, s] = at, at + n
             at += n
+        given = {
+            "ids": ids,
+            "positions": positions,
+            "rows": np.asarray(rows, np.int64),
+            "slots": slots,
+            "sequence": sequence,
+            "end": (positions + 1).astype(np.int32),
+            "table": self._table,
+            "start": spans[0],
+            "stop": spans[1],
+        }
         made = self.decoder.run(
-            {
-                "ids": ids,
-                "positions": positions,
-                "rows": np.asarray(rows, np.int64),
-                "slots": slots,
-                "sequence": sequence,
-                "end": (positions + 1).astype(np.int32),
-                "table": self._table,
-            },
-            self.pages.pools,
+            {name: given[name] for name in given if name in self.decoder.inputs},
+            self.states,
         )
         for s, tokens in parts:
             self._sequences[s].length += len(tokens)
@@ -212,6 +255,35 @@ class DecodingSession:
         del sequence.pages[kept:]
         sequence.length = length
 
+    def _snapshot(self, tokens: list[list[int]]) -> _Before | None:
+        """What recurrent layers hold before tokens that may be taken back; None without any."""
+        if not self._rows:
+            return None
+        return _Before(self.lengths, tokens, {n: row.copy() for n, row in self._rows.items()})
+
+    def _replayed(self, lengths: Sequence[int]) -> dict[int, list[int]]:
+        """Have recurrent layers go back; returns what each sequence then has to see again."""
+        found: dict[int, list[int]] = {}
+        if not self._rows:
+            return found
+        going = [s for s, wanted in enumerate(lengths) if wanted != self._sequences[s].length]
+        for s in going:
+            known = lengths[s] == 0 or (self._before and self._before.lengths[s] <= lengths[s])
+            if not known:
+                raise RunError(
+                    "E0523",
+                    "a recurrent layer does not go back that far",
+                    (("has", self._sequences[s].length), ("kept", lengths[s])),
+                    "fork() the session before, or add the tokens with verify()",
+                )
+        for s in going:
+            for name, row in self._rows.items():
+                row[s] = self._before.rows[name][s] if lengths[s] and self._before else 0
+            if lengths[s] and self._before:
+                again = self._before.tokens[s][: lengths[s] - self._before.lengths[s]]
+                found |= {s: again} if again else {}
+        return found
+
     def _checked(self, prompts: Prompt | Sequence[Prompt]) -> list[list[int]]:
         """Lists of tokens, one for each sequence, that are tokens and have room."""
         rows: list[Any] = list(prompts)
@@ -237,6 +309,14 @@ class DecodingSession:
                     "E0521", "there is no such token", facts, "use the model's tokenizer"
                 )
         return found
+
+
+class _Before(NamedTuple):
+    """Lengths and recurrent states before a run, and the tokens that it added."""
+
+    lengths: tuple[int, ...]
+    tokens: list[list[int]]
+    rows: dict[str, Array]
 
 
 class _Sequence:

@@ -22,6 +22,7 @@ E0519  a session is asked of a program without states, or with sizes that it can
 E0520  the pages of a cache are all taken
 E0521  a prompt is empty, too long, not one for each sequence, or has no such token
 E0522  an option of sampling is out of range
+E0523  a recurrent layer does not go back that far
 =====  ==========================================================================
 """
 

@@ -1,9 +1,13 @@
-"""The key-value cache of a program whose graph calls ``tapeout.attend``: inputs and states for it.
+"""What a language model keeps from run to run: inputs and states of a graph that says so.
 
-Beside its own inputs such a program takes, for ``T`` tokens of ``B`` sequences: ``slots [T]``
-(where keys and values are written), ``sequence [T]``, ``end [T]`` (how many slots of its sequence
-a token sees), ``table [B, L]`` (pages of each sequence); with trees of tokens ``tree [T]``. Each
-layer has two states: ``keys.I [P, G, D, N]`` and ``values.I [P, G, N, E]``.
+Where layers call ``tapeout.attend``, a program takes, for ``T`` tokens of ``B`` sequences:
+``slots [T]`` (where keys and values are written), ``sequence [T]``, ``end [T]`` (how many slots of
+its sequence a token sees), ``table [B, L]`` (pages of each sequence); with trees of tokens
+``tree [T]``. Each such layer has two states: ``keys.I [P, G, D, N]`` and ``values.I [P, G, N, E]``.
+
+Where layers call ``tapeout.recall`` (a causal convolution) or ``tapeout.scan``, it takes
+``start [B]`` and ``stop [B]``, the tokens of each sequence, and has the states
+``recall.I [B, K - 1, C]`` and ``scan.I [B, H, N, P]``.
 """
 
 from __future__ import annotations
@@ -16,14 +20,14 @@ from torch import fx
 from xdsl.ir import SSAValue
 
 from tapeout.frontend.aten.element_types import element_type
-from tapeout.ir.dtypes import i32, i64
+from tapeout.ir.dtypes import f32, i32, i64
 from tapeout.ir.expr import Expr, as_expr, symbol
 from tapeout.ir.types import Spec
 
 PAGE = 64
 """Slots of a page."""
 SEQUENCES, PAGES = 4096, 1 << 20
-ATTEND = "tapeout.attend.default"
+ATTEND, RECALL, SCAN = (f"tapeout.{name}.default" for name in ("attend", "recall", "scan"))
 
 
 @dataclass(frozen=True)
@@ -53,40 +57,69 @@ class Layer:
         )
 
 
+@dataclass(frozen=True)
+class Recurrence:
+    """A state of each sequence: what a convolution saw last, or what a scan sums up."""
+
+    name: str
+    sizes: tuple[int, ...]
+
+    @property
+    def spec(self) -> Spec:
+        """Type of the state."""
+        return Spec((symbol("B", 1, SEQUENCES), *map(as_expr, self.sizes)), f32)
+
+
 @dataclass
 class Cache:
     """The layers of a program, and while it is imported the values of inputs and states."""
 
     layers: tuple[Layer, ...]
+    recurrences: tuple[Recurrence, ...] = ()
     tree: bool = False
     values: dict[str, SSAValue] = field(default_factory=dict[str, SSAValue])
 
     def inputs(self, tokens: Expr) -> list[tuple[str, Spec]]:
         """Names and types of what the program takes for its cache."""
-        row = (tokens,)
-        table = (symbol("B", 1, SEQUENCES), symbol("L", 1, PAGES))
-        found = [("slots", Spec(row, i64)), ("sequence", Spec(row, i32)), ("end", Spec(row, i32))]
-        found.append(("table", Spec(table, i32)))
+        row, sequences = (tokens,), symbol("B", 1, SEQUENCES)
+        found: list[tuple[str, Spec]] = []
+        if self.layers:
+            found += [("slots", Spec(row, i64)), ("sequence", Spec(row, i32))]
+            found.append(("end", Spec(row, i32)))
+            found.append(("table", Spec((sequences, symbol("L", 1, PAGES)), i32)))
+        if self.recurrences:
+            found += [(name, Spec((sequences,), i32)) for name in ("start", "stop")]
         return [*found, ("tree", Spec(row, i64))] if self.tree else found
 
     def states(self) -> list[tuple[str, Spec]]:
         """Names and types of its states."""
-        return [
+        paged = [
             (n, s) for layer in self.layers for n, s in zip(layer.names, layer.specs, strict=True)
         ]
+        return [*paged, *((r.name, r.spec) for r in self.recurrences)]
 
 
 def cache_of(graph: fx.Graph, tree: bool = False) -> Cache | None:
-    """The cache that a graph's calls of ``tapeout.attend`` ask for; None without any."""
+    """What the calls of a graph ask to be kept; None without any."""
     layers: list[Layer] = []
+    recurrences: list[Recurrence] = []
     for node in graph.nodes:
-        if node.op == "call_function" and str(node.target) == ATTEND:
+        if node.op != "call_function":
+            continue
+        if str(node.target) == ATTEND:
             k, v = (_shape(node.args[i]) for i in (1, 2))
             dtype = element_type(node.meta["val"].dtype)
             layers.append(Layer(int(node.args[3]), k[1], k[3], v[3], Spec((), dtype)))
-    numbers = [layer.number for layer in layers]
-    assert len(set(numbers)) == len(numbers), "a layer attends once"
-    return Cache(tuple(layers), tree) if layers else None
+        elif str(node.target) == RECALL:
+            channels, taps = _shape(node.args[1])
+            recurrences.append(Recurrence(f"recall.{node.args[2]}", (taps - 1, channels)))
+        elif str(node.target) == SCAN:
+            x, b = (_shape(node.args[i]) for i in (0, 2))
+            recurrences.append(Recurrence(f"scan.{node.args[4]}", (x[2], b[3], x[3])))
+    cache = Cache(tuple(layers), tuple(recurrences), tree)
+    names = [name for name, _ in cache.states()]
+    assert len(set(names)) == len(names), "a layer attends once"
+    return cache if names else None
 
 
 def _shape(node: Any) -> tuple[int, ...]:

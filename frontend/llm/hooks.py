@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from tapeout.frontend.llm.state_space import STATE_SPACE, state_space
+
 NAME = "tapeout"
 
 
@@ -97,6 +99,10 @@ def hooked(model: Any) -> Generator[None]:
     """Have a model of ``transformers`` call :func:`attend` inside of the ``with``."""
     import transformers
 
+    if model.config.model_type in STATE_SPACE:
+        with state_space(model):
+            yield
+        return
     known: Any = transformers
     known.AttentionInterface.register(NAME, attention)
     known.AttentionMaskInterface.register(NAME, no_mask)

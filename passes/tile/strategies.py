@@ -22,6 +22,7 @@ from tapeout.ir.ops.linalg import DetOp
 from tapeout.ir.ops.norm import LayerNormOp, RmsNormOp, SoftmaxOp
 from tapeout.ir.ops.paged import PagedAttentionOp, WriteSlotsOp
 from tapeout.ir.ops.pool import PoolOp
+from tapeout.ir.ops.recurrence import StateConvOp, StateScanOp
 from tapeout.ir.ops.recurrent import GruOp, LstmOp, RnnOp
 from tapeout.ir.ops.reduce import CumulativeOp, ReduceOp
 from tapeout.ir.ops.sort import NmsOp, NonZeroOp, TopKOp, UniqueOp
@@ -44,6 +45,7 @@ from tapeout.passes.tile.non_zero import lower_non_zero
 from tapeout.passes.tile.paged import lower_paged_attention, lower_write_slots
 from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.pull import RULES, NotPullable
+from tapeout.passes.tile.recurrence import lower_state_conv, lower_state_scan
 from tapeout.passes.tile.recurrent import lower_recurrent
 from tapeout.passes.tile.rows import lower_rows
 from tapeout.passes.tile.scatter import lower_scatter
@@ -77,6 +79,8 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     ScatterNdOp: (lower_scatter,),
     PagedAttentionOp: (lower_paged_attention,),
     WriteSlotsOp: (lower_write_slots,),
+    StateConvOp: (lower_state_conv,),
+    StateScanOp: (lower_state_scan,),
     TopKOp: (lower_top_k,),
     DetOp: (lower_det,),
     LstmOp: (lower_recurrent,),

@@ -1,7 +1,8 @@
 """What the READMEs show works as they show it."""
 
-# onnx is only partly annotated.
-# pyright: reportUnknownMemberType=false
+# onnx and torch are only partly annotated.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 import re
 import shlex
@@ -13,6 +14,8 @@ import click
 import numpy as np
 import onnx
 import pytest
+import torch
+import transformers
 from onnx import TensorProto, helper
 
 import tapeout
@@ -71,8 +74,43 @@ def test_the_example_in_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "model.onnx"
     )
     monkeypatch.chdir(tmp_path)
-    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     given = np.arange(6).reshape(2, 3)
-    names: dict[str, Any] = {"ids": given, "mask": given % 2}
-    exec(compile(source, "README.md", "exec"), names)
+    names = after("### From Python", {"ids": given, "mask": given % 2})
     np.testing.assert_array_equal(names["outputs"]["y"], given * (given % 2))
+
+
+def test_the_example_from_torch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"tapeout": tapeout, "torch": torch, "module": torch.nn.Linear(3, 2)}
+    x = torch.arange(12.0).reshape(4, 3)
+    names = after("### From torch", {**given, "x": x})
+    with torch.inference_mode():
+        right = names["module"](x).numpy()
+        (y,) = tapeout.load("module.tapeout").run({"input": x.numpy()}).values()
+        np.testing.assert_allclose(y, right, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(names["fast"](x).numpy(), right, rtol=1e-5, atol=1e-6)
+
+
+def test_the_example_of_a_language_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    config = transformers.LlamaConfig(
+        **sizes, vocab_size=32, intermediate_size=16, num_hidden_layers=1
+    )
+    tapeout.compile(transformers.LlamaForCausalLM(config).eval(), output="model.tapeout")
+    given = {"tapeout": tapeout, "prompt": [1, 2, 3, 4], "other": [5]}
+    names = after("### Text", given)
+    assert names["logits"].shape == (2, 32)
+    assert names["session"].lengths == (4, 1)
+    assert names["fork"].lengths == (5, 2)
+
+
+def after(heading: str, names: dict[str, Any]) -> dict[str, Any]:
+    """The names that README's first Python under a heading leaves behind, run with ``names``."""
+    text = (ROOT / "README.md").read_text().partition(heading)[2]
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found is not None, heading
+    exec(compile(found[1], "README.md", "exec"), names)
+    return names

@@ -299,7 +299,22 @@ def _float_operand(sample: Sample) -> Sample:
     return Sample(sample.name, narrow, sample.attrs, sample.tolerance)
 
 
-SAMPLES = [_float_operand(s) for s in [*_samples(), *_paged()]]
+def _recurrences() -> list[Sample]:
+    """Six tokens of three sequences, the second without any; the last token is nobody's."""
+    r = np.random.default_rng(9)
+
+    def n(*shape: int) -> Array:
+        return r.standard_normal(shape).astype(np.float32)
+
+    spans = np.array([2, 0, -1], np.int32), np.array([5, 0, 2], np.int32)
+    scan = (n(6, 4, 7), np.exp(-np.abs(n(6, 4))), n(6, 2, 9), n(6, 2, 9))
+    return [
+        Sample("nn.state_conv", (n(3, 3, 21), *spans, n(6, 21), n(4, 21))),
+        Sample("nn.state_scan", (n(3, 4, 9, 7), *spans, *scan)),
+    ]
+
+
+SAMPLES = [_float_operand(s) for s in [*_samples(), *_paged(), *_recurrences()]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,4 +1,4 @@
-"""Attention of language models on a cache that the program keeps."""
+"""What language models keep from token to token: attention, convolutions and scans on states."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
 from tapeout.ir.dtypes import i32, i64
 from tapeout.ir.ops.paged import PagedAttentionOp, WriteSlotsOp
+from tapeout.ir.ops.recurrence import StateConvOp, StateScanOp
 from tapeout.ir.types import spec
 
 
@@ -43,6 +44,37 @@ def attend(
         scale=scale,
         softcap=softcap,
     )
+    return b.reshape(y, call.output.dims)
+
+
+@rule("tapeout.recall")
+def recall(b: Builder, call: Call, x: SSAValue, weight: SSAValue, layer: int) -> SSAValue:
+    """A causal convolution of each channel, which recalls the last tokens of earlier runs."""
+    cache = b.cache
+    assert cache is not None, "a graph that recalls has a cache"
+    _, channels, tokens = spec(x).dims
+    x = b.transpose(b.reshape(x, (channels, tokens)), (1, 0))
+    name, spans = f"recall.{layer}", (cache["start"], cache["stop"])
+    y, cache[name] = b.many(StateConvOp, cache[name], *spans, x, b.transpose(weight, (1, 0)))
+    return b.reshape(b.transpose(y, (1, 0)), call.output.dims)
+
+
+@rule("tapeout.scan")
+def scan(
+    b: Builder,
+    call: Call,
+    x: SSAValue,
+    decay: SSAValue,
+    inward: SSAValue,
+    outward: SSAValue,
+    layer: int,
+) -> SSAValue:
+    """The scan of a state-space layer, from the state that earlier runs left."""
+    cache = b.cache
+    assert cache is not None, "a graph that scans has a cache"
+    given = [b.reshape(v, spec(v).dims[1:]) for v in (x, decay, inward, outward)]
+    name, spans = f"scan.{layer}", (cache["start"], cache["stop"])
+    y, cache[name] = b.many(StateScanOp, cache[name], *spans, *given)
     return b.reshape(y, call.output.dims)
 
 

@@ -6,6 +6,7 @@
 # pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import tapeout
 from tapeout.runtime.decoding import DecodingSession
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import Program
+from tapeout.runtime.sampling import Sampler
+from tapeout.runtime.speculative import Lookup, generate
 
 Array = np.ndarray[Any, Any]
 
@@ -53,6 +56,15 @@ ARCHITECTURES: Mapping[str, Callable[[], Any]] = {
     "mistral": _made("MistralForCausalLM", "MistralConfig", sliding_window=WINDOW),
     "phi3": _made("Phi3ForCausalLM", "Phi3Config"),
     "mixtral": _made("MixtralForCausalLM", "MixtralConfig"),
+    "mamba2": _made(
+        "Mamba2ForCausalLM",
+        "Mamba2Config",
+        num_heads=8,
+        head_dim=8,
+        n_groups=2,
+        state_size=16,
+        chunk_size=16,
+    ),
 }
 PROMPTS = (1, 7, 128, 513)
 NEW = 64
@@ -62,6 +74,12 @@ NEW = 64
 def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """A small Llama."""
     return compiled("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module", params=["llama", "mamba2"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """A small model that attends, and one that does not."""
+    return compiled(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def compiled(name: str, folder: Path) -> Program:
@@ -107,23 +125,23 @@ def test_greedy_tokens_are_those_of_transformers(name: str, tmp_path: Path) -> N
         np.testing.assert_allclose(have, logits, atol=1e-3)
 
 
-def test_parts_of_a_prompt_give_the_bits_of_the_whole(program: Program) -> None:
+def test_parts_of_a_prompt_give_the_bits_of_the_whole(either: Program) -> None:
     tokens = prompt(300)
-    whole = program.decoding(max_length=400).verify([tokens])[0]
+    whole = either.decoding(max_length=400).verify([tokens])[0]
     for cuts in ([1], [64], [63, 64, 65], [100, 228], [299], list(range(10, 300, 10))):
-        session = program.decoding(max_length=400)
+        session = either.decoding(max_length=400)
         parts = [session.verify([part])[0] for part in np.split(tokens, cuts)]
         np.testing.assert_array_equal(np.concatenate(parts), whole, err_msg=str(cuts))
 
 
-def test_a_ragged_batch_gives_the_bits_of_each_alone(program: Program) -> None:
+def test_a_ragged_batch_gives_the_bits_of_each_alone(either: Program) -> None:
     prompts = [prompt(n) for n in (3, 70, 129, 64)]
-    session = program.decoding(batch=len(prompts), max_length=200)
+    session = either.decoding(batch=len(prompts), max_length=200)
     together = [session.prefill(prompts)]
     for _ in range(4):
         together.append(session.decode(together[-1].argmax(1)))
     for i, tokens in enumerate(prompts):
-        single = program.decoding(max_length=200)
+        single = either.decoding(max_length=200)
         logits = single.prefill(tokens)
         for each in together[:-1]:
             np.testing.assert_array_equal(logits[0], each[i])
@@ -132,14 +150,14 @@ def test_a_ragged_batch_gives_the_bits_of_each_alone(program: Program) -> None:
 
 
 @pytest.mark.parametrize("length", [5, 64, 100])
-def test_a_fork_and_its_origin_do_not_see_each_other(program: Program, length: int) -> None:
-    session = program.decoding(max_length=200, pages=8)
+def test_a_fork_and_its_origin_do_not_see_each_other(either: Program, length: int) -> None:
+    session = either.decoding(max_length=200, pages=8)
     session.prefill(prompt(length))
     fork = session.fork()
     mine = [session.decode([t]) for t in (1, 2, 3)]
     other = [fork.decode([t]) for t in (4, 5, 6)]
     for tokens, have in (((1, 2, 3), mine), ((4, 5, 6), other)):
-        alone = program.decoding(max_length=200)
+        alone = either.decoding(max_length=200)
         alone.prefill(prompt(length))
         for token, logits in zip(tokens, have, strict=True):
             np.testing.assert_array_equal(alone.decode([token]), logits)
@@ -160,13 +178,13 @@ def test_forks_share_pages_until_they_write(program: Program) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 70])
-def test_what_is_rolled_back_leaves_no_trace(program: Program, count: int) -> None:
-    session = program.decoding(max_length=300)
+def test_what_is_rolled_back_leaves_no_trace(either: Program, count: int) -> None:
+    session = either.decoding(max_length=300)
     session.prefill(prompt(100))
     session.verify([prompt(count, seed=1)])
     session.rollback(count)
     assert session.lengths == (100,)
-    untouched = program.decoding(max_length=300)
+    untouched = either.decoding(max_length=300)
     untouched.prefill(prompt(100))
     np.testing.assert_array_equal(session.decode([5]), untouched.decode([5]))
 
@@ -178,16 +196,62 @@ def test_the_cache_takes_what_its_formula_says(program: Program) -> None:
     assert session.cache_bytes == layers * pages * groups * page * (depth + depth) * 4
 
 
-def test_decoding_takes_no_memory(program: Program) -> None:
-    session = program.decoding(max_length=200)
+def test_decoding_takes_no_memory(either: Program) -> None:
+    session = either.decoding(max_length=200)
     session.prefill(prompt(100))
     session.decode([1])
-    before = program.memory_bytes
-    pools = {name: pool.ctypes.data for name, pool in session.pages.pools.items()}
+    before = either.memory_bytes
+    pools = held(session)
     for token in range(1, 60):
         session.decode([token])
-    assert program.memory_bytes == before
-    assert {name: pool.ctypes.data for name, pool in session.pages.pools.items()} == pools
+    assert either.memory_bytes == before
+    assert held(session) == pools
+
+
+def held(session: DecodingSession) -> dict[str, int]:
+    """Where the arrays of a session's cache lie."""
+    return {name: array.ctypes.data for name, array in session.states.items()}
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4, 5])
+def test_a_part_of_what_was_verified_stays(either: Program, kept: int) -> None:
+    tokens, guesses = [prompt(n) for n in (20, 3)], [prompt(5, seed=1), prompt(2, seed=2)]
+    session = either.decoding(batch=2, max_length=60)
+    session.prefill(tokens)
+    session.verify(guesses)
+    session.truncate([20 + kept, 3])
+    right = either.decoding(batch=2, max_length=60)
+    right.prefill([np.concatenate([tokens[0], guesses[0][:kept]]), tokens[1]])
+    assert session.lengths == right.lengths
+    np.testing.assert_array_equal(session.decode([7, 8]), right.decode([7, 8]))
+
+
+def test_guesses_change_nothing(either: Program) -> None:
+    def text(draft: Lookup | None) -> list[int]:
+        session = either.decoding(max_length=300)
+        return list(islice(generate(session, prompt(40).tolist(), Sampler(), draft), 80))
+
+    assert text(Lookup()) == text(None)
+
+
+def test_a_recurrence_does_not_go_back_further(tmp_path: Path) -> None:
+    program = compiled("mamba2", tmp_path)
+    session, other = program.decoding(max_length=60), program.decoding(max_length=60)
+    for each in (session, other):
+        each.prefill(prompt(20))
+    with pytest.raises(RunError, match="E0523"):
+        session.rollback(1)
+    assert session.lengths == (20,)
+    np.testing.assert_array_equal(session.decode([7]), other.decode([7]))
+    session.truncate(0)
+    fresh = program.decoding(max_length=60)
+    np.testing.assert_array_equal(session.prefill(prompt(9)), fresh.prefill(prompt(9)))
+
+
+def test_the_states_of_recurrences_take_what_their_formula_says(tmp_path: Path) -> None:
+    layers, heads, size, depth, taps, channels = 2, 8, 16, 8, 4, 64 + 2 * 2 * 16
+    session = compiled("mamba2", tmp_path).decoding(batch=3, max_length=100)
+    assert session.cache_bytes == layers * 3 * (heads * size * depth + (taps - 1) * channels) * 4
 
 
 BAD: Sequence[tuple[str, Callable[[DecodingSession], Any]]] = (
@@ -205,9 +269,9 @@ BAD: Sequence[tuple[str, Callable[[DecodingSession], Any]]] = (
 
 @pytest.mark.parametrize(("code", "act"), BAD)
 def test_a_refusal_leaves_the_session_as_it_was(
-    program: Program, code: str, act: Callable[[DecodingSession], Any]
+    either: Program, code: str, act: Callable[[DecodingSession], Any]
 ) -> None:
-    session, other = program.decoding(max_length=100), program.decoding(max_length=100)
+    session, other = either.decoding(max_length=100), either.decoding(max_length=100)
     session.prefill(prompt(50))
     other.prefill(prompt(50))
     with pytest.raises(RunError) as refusal:
