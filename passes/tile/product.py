@@ -4,7 +4,9 @@ Constant right-hand sides are packed at compile time into panels ``[N / tile_n][
 that the inner loop reads them in one unbroken line; of bytes, four steps of ``k`` lie side by
 side, ``[N / tile_n][K / 4][tile_n][4]``, and one dot takes them all; of bf16 two, on machines with
 dots of such pairs. Loops, outside in: batch, panels of columns (these run in parallel), blocks of
-rows, ``k``. Leading axes of ``a`` join its rows when ``b`` has none.
+rows, ``k``. Leading axes of ``a`` join its rows when ``b`` has none. Where rows of ``a`` are too
+long to stay in L2, ``k`` is cut into blocks outside of a task's panels, and sums wait in scratch
+(Goto and van de Geijn 2008, doi:10.1145/1356052.1356053).
 
 Floats below 32 bits that no dot takes are multiplied in f32. A block of rows is widened into
 scratch once per panel; so is the panel where several blocks share it. Else it is widened in
@@ -28,7 +30,15 @@ from tapeout.ir.tile.ops import Bounds, ProgramOp, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
 from tapeout.passes.tile.collapse import rebuilt
-from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, accumulator, buffer_spec, depth
+from tapeout.passes.tile.kernel_io import (
+    Lowered,
+    Machine,
+    Pack,
+    accumulator,
+    buffer_spec,
+    depth,
+    sweep,
+)
 from tapeout.passes.tile.pull import Pull
 from tapeout.passes.tile.widened import widen_rows
 
@@ -38,6 +48,13 @@ Array = np.ndarray[Any, Any]
 CHUNK = 16
 # With fewer blocks of rows, writing a widened panel would cost more than it saves.
 LEAST_BLOCKS = 3
+# Of a long ``k``: rows in register tiles, columns and steps of ``k`` that one task has in L2.
+DEEP_CHUNK = 8
+DEEP_COLUMNS = 512
+DEEP_STEPS = 512
+# How far before its use a row of packed weights is asked for, where memory sets the pace.
+AHEAD_BYTES = 1024
+LINE_BYTES, PAGE_BYTES = 64, 4096
 
 
 @dataclass(frozen=True)
@@ -183,6 +200,9 @@ class _Product:
                 self.batch_loops([*batch, loop.iv])
             return
         chunk = CHUNK * self.rows
+        if self.is_deep(chunk):
+            self.deep_loops(batch)
+            return
         if is_less(self.m, chunk + 1) or self.needs_panel():
             with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
                 self.panel(batch, loop.iv, ZERO, self.m)
@@ -190,6 +210,29 @@ class _Product:
         with self.b.parallel("c", self.m, chunk) as rows:
             with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
                 self.panel(batch, loop.iv, rows.iv, minimum(rows.iv + chunk, self.m))
+
+    def is_deep(self, chunk: int) -> bool:
+        """Whether rows are too long for L2, or so far apart that they share few sets of L1."""
+        if not self.packed or self.depth > 1 or self.widens or is_less(self.m, self.rows):
+            return False
+        length = int(self.k) * self.dtype.bytes
+        size = min(self.m.constant or chunk, chunk) * length
+        return size > self.machine.l2_bytes or length % PAGE_BYTES == 0
+
+    def deep_loops(self, batch: list[Expr]) -> None:
+        """Rows in whole register tiles with ``k`` cut into blocks, then the other rows.
+
+        Sums are kept in scratch from block to block: every element adds up in the order of ``k``.
+        """
+        _, whole, size = next(row_blocks(self.m, self.rows))
+        chunk, columns = DEEP_CHUNK * size, DEEP_COLUMNS // self.width * self.width
+        with self.b.parallel("c", whole, chunk) as rows:
+            with self.b.parallel("j", self.n, columns) as loop, self.pull.scope():
+                end = minimum(rows.iv + chunk, whole)
+                _Deep(self, batch, loop.iv, columns, rows.iv, end, size).build()
+        if whole != self.m:
+            with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
+                self.panel(batch, loop.iv, whole, self.m)
 
     def needs_panel(self) -> bool:
         """Whether ``b`` is laid out anew for each panel, which all rows then share."""
@@ -230,6 +273,13 @@ class _Product:
         panels = self.pull.buffers[self.root.b]
         return self.b.load(panels, [j // self.width, k, lane(1, self.width)], (1, self.width))
 
+    def ask_for_row(self, j: Expr, k: Expr) -> None:
+        """Ask for packed weights before their turn: hardware does not look past a page."""
+        panels = self.pull.buffers[self.root.b]
+        line = LINE_BYTES // spec(self.root.b).dtype.bytes
+        for first in range(0, self.width, line):
+            self.b.prefetch(panels, [j // self.width, k, as_expr(first)], AHEAD_BYTES)
+
     def widen_panel(self, j: Expr) -> SSAValue:
         """A panel of packed weights as the inner loop multiplies it."""
         local = self.b.alloc([self.k, self.width], self.dtype)
@@ -269,6 +319,8 @@ class _Product:
                 b = self.b.load(local, [loop.iv, column], (1, self.width))
             elif self.packed:
                 b = self.packed_row(j, loop.iv)
+                if left.size == 1:
+                    self.ask_for_row(j, loop.iv)
             else:
                 at = [*self.batch_of(self.root.b, batch), loop.iv, j + column]
                 b = self.pull.at(self.root.b, at, (1, self.width), tuple(bounds))
@@ -303,3 +355,75 @@ class _Product:
             tile = self.pull.at(value, index, (size, self.width), tuple(bounds))
             tile = self.b.broadcast(tile, (size, self.width))
             self.b.store(tile, buffer, index, bounds)
+
+
+class _Deep:
+    """One task of a product with a long ``k``: some rows, some panels, all of ``k`` in blocks.
+
+    A block of rows is copied: in place, rows that are pages apart would push each other out of L1.
+    """
+
+    def __init__(
+        self,
+        of: _Product,
+        batch: list[Expr],
+        j: Expr,
+        columns: int,
+        first: Expr,
+        end: Expr,
+        size: int,
+    ) -> None:
+        self.of, self.b, self.batch, self.size = of, of.b, batch, size
+        self.j, self.first, self.end = j, first, end
+        self.last = minimum(j + columns, of.n)
+        self.count = -(-int(of.k) // DEEP_STEPS)
+        self.steps = -(-int(of.k) // self.count)
+        room = -(-self.steps // of.machine.lanes) * of.machine.lanes
+        # An odd number of cache lines apart.
+        line = LINE_BYTES // of.dtype.bytes
+        apart = (-(-room // line) | 1) * line
+        self.rows = of.b.alloc([DEEP_CHUNK * size, apart], of.dtype)
+        self.sums = of.b.alloc([DEEP_CHUNK * size, columns], of.dtype)
+
+    def build(self) -> None:
+        """The first block of ``k`` begins the sums, the last one finishes them."""
+        final = self.steps * (self.count - 1)
+        self.block(ZERO, self.steps, begins=True)
+        if self.count > 2:
+            with self.b.loop("q", self.steps, final, self.steps) as q, self.of.pull.scope():
+                self.block(q.iv, self.steps)
+        self.block(as_expr(final), int(self.of.k) - final, ends=True)
+
+    def block(self, lo: Expr, steps: int, *, begins: bool = False, ends: bool = False) -> None:
+        """Add ``steps`` of ``k`` to the sums of all rows and columns."""
+        of, b, size, width = self.of, self.b, self.size, self.of.width
+        with b.loop("r", 0, self.end - self.first, size) as r, of.pull.scope():
+            self.copy(r.iv, lo, steps)
+        with b.loop("p", self.j, self.last, width) as p, of.pull.scope():
+            column = p.iv + lane(1, width)
+            cut: Bounds = ((column, of.n),) if of.n % width != 0 else ()
+            with b.loop("i", 0, self.end - self.first, size) as i, of.pull.scope():
+                at, shape = [i.iv + lane(0, size), p.iv - self.j + lane(1, width)], (size, width)
+                start = b.full(0, shape, of.dtype) if begins else b.load(self.sums, at, shape)
+                with b.loop("k", 0, steps, 1, [start]) as k:
+                    a = b.load(self.rows, [i.iv + lane(0, size), k.iv], (size, 1))
+                    k.next = [b.dot(a, of.packed_row(p.iv, lo + k.iv), k.carried[0])]
+                if ends:
+                    total = b.convert(k.results[0], spec(of.root.y).dtype)
+                    row = self.first + i.iv + lane(0, size)
+                    of.finish([*self.batch, row, column], size, total, cut)
+                else:
+                    b.store(k.results[0], self.sums, at)
+
+    def copy(self, r: Expr, lo: Expr, steps: int) -> None:
+        """A register tile's rows, some steps of ``k``, to scratch."""
+        of, b, size = self.of, self.b, self.size
+        left = [*of.batch_of(of.root.a, self.batch), self.first + r + lane(0, size)]
+
+        def part(first: Expr, width: int, bounds: Bounds, _: list[SSAValue]) -> list[SSAValue]:
+            at = first + lane(1, width)
+            tile = of.pull.at(of.root.a, [*left, lo + at], (size, width), bounds)
+            b.store(b.broadcast(tile, (size, width)), self.rows, [r + lane(0, size), at], bounds)
+            return []
+
+        sweep(b, of.pull, "k", 0, as_expr(steps), [of.machine.lanes], [[]], part)

@@ -280,6 +280,22 @@ def test_a_refusal_leaves_the_session_as_it_was(
     np.testing.assert_array_equal(session.decode([7]), other.decode([7]))
 
 
+def test_the_cache_of_another_program_is_refused(program: Program, tmp_path: Path) -> None:
+    session, untouched = program.decoding(max_length=64), program.decoding(max_length=64)
+    other = compiled("gpt2", tmp_path).decoding(max_length=64)
+    for each in (session, untouched, other):
+        each.prefill([1, 2, 3])
+    before = {name: array.copy() for name, array in other.states.items()}
+    long, short = (np.array([3], kind) for kind in (np.int64, np.int32))
+    inputs = {"ids": long, "positions": long, "rows": 0 * long, "slots": long}
+    inputs |= {"sequence": 0 * short, "end": short + 1, "table": np.zeros((1, 1), np.int32)}
+    with pytest.raises(RunError, match="E0513"):
+        program.run_on(inputs, other.states)
+    for name, array in other.states.items():
+        np.testing.assert_array_equal(array, before[name])
+    np.testing.assert_array_equal(session.decode([7]), untouched.decode([7]))
+
+
 def test_a_full_cache_is_refused(program: Program) -> None:
     session = program.decoding(max_length=200, pages=2)
     session.prefill(prompt(128))
