@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from llm_engines import engine
-from llm_models import BOS
+from llm_shapes import BOS
 
 
 def main(name: str, path: str, cpus: str, context: str) -> None:

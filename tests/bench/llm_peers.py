@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from cold_start import Start, start
 from llm_engines import OURS, PEERS
-from llm_models import SHAPES, Shape
+from llm_shapes import SHAPES, Shape
 from machine import Ceilings, cores
 from report import Report, console, note, results_file
 from rich.table import Table

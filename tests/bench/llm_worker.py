@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from llm_engines import engine
-from llm_models import Shape, tokens
+from llm_shapes import Shape, tokens
 from worker import serve, timed
 
 

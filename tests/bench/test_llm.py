@@ -30,8 +30,12 @@ def _models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return importlib.import_module("llm_models")
 
 
+def shapes() -> ModuleType:
+    return importlib.import_module("llm_shapes")
+
+
 def test_checkpoints_of_both_formats_hold_the_same_numbers(models: ModuleType) -> None:
-    shape = models.SHAPES["tiny"]
+    shape = shapes().SHAPES["tiny"]
     f32, bf16 = (
         load_file(models.checkpoint(shape, f) / "model.safetensors") for f in models.DTYPES
     )
@@ -44,7 +48,7 @@ def test_checkpoints_of_both_formats_hold_the_same_numbers(models: ModuleType) -
 
 
 def test_a_checkpoint_is_made_once(models: ModuleType) -> None:
-    shape = models.SHAPES["tiny"]
+    shape = shapes().SHAPES["tiny"]
     file = models.checkpoint(shape, "f32") / "model.safetensors"
     written = file.stat().st_mtime_ns
     assert models.checkpoint(shape, "f32") / file.name == file
@@ -55,7 +59,7 @@ def test_a_checkpoint_is_made_once(models: ModuleType) -> None:
 def test_gguf_holds_the_checkpoint_with_rotated_rows_side_by_side(
     models: ModuleType, format: str
 ) -> None:
-    shape = models.SHAPES["tiny"]
+    shape = shapes().SHAPES["tiny"]
     tensors = gguf.GGUFReader(models.gguf_file(shape, format)).tensors
     held = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in tensors}
     right = dict(models.weights(shape))

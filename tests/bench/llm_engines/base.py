@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from llm_models import Shape
+from llm_shapes import Shape
 
 
 class Session(Protocol):

@@ -7,10 +7,9 @@
 
 from pathlib import Path
 
-import gguf
 import llama_cpp
 import numpy as np
-from llm_models import Shape, gguf_file
+from llm_shapes import Shape
 
 from .base import Engine, Session
 
@@ -47,9 +46,13 @@ class _LlamaCpp:
         return f"{llama_cpp.__version__} ({features.strip(' |')})"
 
     def prepare(self, shape: Shape) -> Path:
+        from llm_models import gguf_file
+
         return gguf_file(shape, self.format)
 
     def decode_bytes(self, prepared: Path) -> int:
+        import gguf
+
         tensors = gguf.GGUFReader(prepared).tensors
         return sum(int(t.n_bytes) for t in tensors if t.name != "token_embd.weight")
 

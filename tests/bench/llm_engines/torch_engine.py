@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from llm_models import DTYPES, Shape, checkpoint
+from llm_models import DTYPES, checkpoint
+from llm_shapes import Shape
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, StaticCache
 
