@@ -212,12 +212,11 @@ class _Product:
                 self.panel(batch, loop.iv, rows.iv, minimum(rows.iv + chunk, self.m))
 
     def is_deep(self, chunk: int) -> bool:
-        """Whether rows are too long for L2, or so far apart that they share few sets of L1."""
-        if not self.packed or self.depth > 1 or self.widens or is_less(self.m, self.rows):
+        """Whether many rows are too long for L2, or so far apart that they share sets of L1."""
+        if not self.packed or self.depth > 1 or self.widens or is_less(self.m, chunk + 1):
             return False
         length = int(self.k) * self.dtype.bytes
-        size = min(self.m.constant or chunk, chunk) * length
-        return size > self.machine.l2_bytes or length % PAGE_BYTES == 0
+        return chunk * length > self.machine.l2_bytes or length % PAGE_BYTES == 0
 
     def deep_loops(self, batch: list[Expr]) -> None:
         """Rows in whole register tiles with ``k`` cut into blocks, then the other rows.

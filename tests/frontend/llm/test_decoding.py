@@ -231,7 +231,7 @@ def test_guesses_change_nothing(either: Program) -> None:
         session = either.decoding(max_length=300)
         return list(islice(generate(session, prompt(40).tolist(), Sampler(), draft), 80))
 
-    assert text(Lookup()) == text(None)
+    assert text(Lookup(VOCABULARY)) == text(None)
 
 
 def test_a_recurrence_does_not_go_back_further(tmp_path: Path) -> None:

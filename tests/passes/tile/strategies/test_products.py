@@ -44,11 +44,6 @@ def test_a_long_product_of_any_number_of_rows(
     lowers(g.returning(g.map("relu", y)), {"S": rows})
 
 
-def test_a_long_product_of_a_known_number_of_rows(graph: Graph, lowers: Lowers) -> None:
-    g = graph(x="f32 2, 17, 1024")
-    lowers(g.returning(g.matmul(g.map("relu", g["x"]), g.weight(20, 1024), transpose_b=True)))
-
-
 @pytest.mark.parametrize("transpose_b", [False, True])
 def test_products_of_two_activations(graph: Graph, lowers: Lowers, transpose_b: bool) -> None:
     b = "f32 B, S, 10" if transpose_b else "f32 B, 10, S"
@@ -115,22 +110,6 @@ def test_a_panel_that_many_rows_share_is_widened_once(graph: Graph, lowers: Lowe
     g = graph(x="bf16 44, 9")
     y = g.op(MatmulOp, g["x"], g.fixed(g.random.standard_normal((37, 9)), "bf16"), transpose_b=True)
     lowers(g.returning(g.convert(y, f32)), tolerance=1e-2)
-
-
-@pytest.mark.parametrize("columns", [1, 37])
-@pytest.mark.parametrize("inner", [1024, 1030, 2048])
-def test_a_long_product_of_any_number_of_rows(
-    graph: Graph, lowers: Lowers, inner: int, columns: int
-) -> None:
-    g = graph(x=f"f32 S, {inner}")
-    y = g.map("add", g.matmul(g["x"], g.weight(inner, columns)), g.weight(columns))
-    sizes = [{"S": 1}, {"S": 31}] if inner == 1024 else [{"S": 15}]
-    lowers(g.returning(g.map("relu", y)), *sizes)
-
-
-def test_a_long_product_of_a_known_number_of_rows(graph: Graph, lowers: Lowers) -> None:
-    g = graph(x="f32 2, 17, 1024")
-    lowers(g.returning(g.matmul(g.map("relu", g["x"]), g.weight(20, 1024), transpose_b=True)))
 
 
 @pytest.mark.parametrize("transpose_b", [False, True])
