@@ -70,7 +70,8 @@ def _convolution(layers: Callable[[], int]) -> Callable[..., torch.Tensor]:
     ) -> torch.Tensor:
         y = torch.ops.tapeout.recall(hidden_states, weight, layers())
         y = y if bias is None else y + bias[:, None]
-        return y if activation is None else ACT2FN[activation](y)
+        known: Any = ACT2FN
+        return y if activation is None else known[activation](y)
 
     return convolution
 

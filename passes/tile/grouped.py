@@ -264,6 +264,8 @@ class Grouped:
     ) -> SSAValue:
         """Add the sum of a group, as the number that it stands for."""
         scale = self.at_columns(self.root.scale, place, g)
+        if spec(self.root.scale).dims[1] != 1:
+            self.b.prefetch(self.pull.buffers[self.root.scale], [place, g, ZERO], AHEAD_BYTES)
         scale = self.b.map("mul", left, self.b.convert(scale, f32))
         return self.b.map("fma", self.b.convert(total, f32), scale, before)
 

@@ -421,7 +421,7 @@ class _Deep:
 
         def part(first: Expr, width: int, bounds: Bounds, _: list[SSAValue]) -> list[SSAValue]:
             at = first + lane(1, width)
-            tile = of.pull.at(of.root.a, [*left, lo + at], (size, width), bounds)
+            tile = of.pull.at(of.root.a, [*left, lo + at], (size, width), tuple(bounds))
             b.store(b.broadcast(tile, (size, width)), self.rows, [r + lane(0, size), at], bounds)
             return []
 

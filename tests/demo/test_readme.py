@@ -95,7 +95,11 @@ def test_the_example_of_a_language_model_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 1}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     config = transformers.LlamaConfig(
         **sizes, vocab_size=32, intermediate_size=16, num_hidden_layers=1
     )

@@ -6,6 +6,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,11 @@ from tapeout.ir.errors import CompileError
 def folder(tmp_path: Path) -> Path:
     """A checkpoint in several shards."""
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
     config = transformers.LlamaConfig(
         **sizes, vocab_size=64, intermediate_size=48, num_hidden_layers=2
     )

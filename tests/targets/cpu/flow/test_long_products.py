@@ -3,6 +3,7 @@
 # onnx is only partly annotated.
 # pyright: reportUnknownMemberType=false
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import tapeout
 from tapeout.runtime import cpu
 from tapeout.targets.cpu.device import devices
 
+Array = np.ndarray[Any, Any]
 HERE = [
     name
     for name in ("avx512", "avx2", "generic")
@@ -23,7 +25,9 @@ HERE = [
 ]
 
 
-def model(rows: int | str, inner: int, columns: int) -> tuple[onnx.ModelProto, Any]:
+def model(
+    rows: int | str, inner: int, columns: int
+) -> tuple[onnx.ModelProto, Callable[[Array], Array]]:
     """``relu(x @ w + b)`` with what it computes for rows ``x``."""
     random = np.random.default_rng(0)
     w = random.standard_normal((inner, columns), dtype=np.float32) / 32
@@ -38,7 +42,11 @@ def model(rows: int | str, inner: int, columns: int) -> tuple[onnx.ModelProto, A
     weights = [numpy_helper.from_array(a, n) for n, a in (("w", w), ("b", b))]
     graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], weights)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    return made, lambda x: np.maximum(x.astype(np.float64) @ w + b, 0)
+
+    def right(x: Array) -> Array:
+        return np.maximum(x.astype(np.float64) @ w + b, 0)
+
+    return made, right
 
 
 @pytest.mark.parametrize("device", HERE)
