@@ -215,7 +215,9 @@ class _Product:
         """Whether many rows are too long for L2, or so far apart that they share sets of L1."""
         if not self.packed or self.depth > 1 or self.widens or is_less(self.m, chunk + 1):
             return False
-        length = int(self.k) * self.dtype.bytes
+        if self.k.constant is None:
+            return False
+        length = self.k.constant * self.dtype.bytes
         return chunk * length > self.machine.l2_bytes or length % PAGE_BYTES == 0
 
     def deep_loops(self, batch: list[Expr]) -> None:
@@ -272,6 +274,12 @@ class _Product:
         panels = self.pull.buffers[self.root.b]
         return self.b.load(panels, [j // self.width, k, lane(1, self.width)], (1, self.width))
 
+    def is_from_memory(self) -> bool:
+        """Whether the weights are more than what L2 holds."""
+        k, n = self.k.constant, self.n.constant
+        size = spec(self.root.b).dtype.bytes * (k or 0) * (n or 0)
+        return size > self.machine.l2_bytes
+
     def ask_for_row(self, j: Expr, k: Expr) -> None:
         """Ask for packed weights before their turn: hardware does not look past a page."""
         panels = self.pull.buffers[self.root.b]
@@ -318,7 +326,7 @@ class _Product:
                 b = self.b.load(local, [loop.iv, column], (1, self.width))
             elif self.packed:
                 b = self.packed_row(j, loop.iv)
-                if left.size == 1:
+                if left.size == 1 and self.is_from_memory():
                     self.ask_for_row(j, loop.iv)
             else:
                 at = [*self.batch_of(self.root.b, batch), loop.iv, j + column]
