@@ -24,7 +24,7 @@ help:
 	@echo "make lint        ruff and pyright"
 	@echo "make bench       measure against ONNX Runtime and OpenVINO (ARGS='--models minilm')"
 	@echo "make bench-quant measure formats of fewer bits, and sparse products (ARGS='--models resnet50')"
-	@echo "make bench-llm   measure language models in llama.cpp and torch (ARGS='--formats w8')"
+	@echo "make bench-llm   measure language models against llama.cpp and torch (ARGS='--formats w8')"
 	@echo "make accuracy    what every format costs on real data (ARGS='--formats int8 --models digits')"
 	@echo "make onnx-suite  ONNX's own cases, compiled (ARGS='--only softmax')"
 	@echo "make wheel       build a wheel and check what is in it"

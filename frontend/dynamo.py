@@ -1,6 +1,6 @@
 """``torch.compile(model, backend="tapeout")``: a backend of Dynamo, found by its entry point.
 
-Dynamo hands over a graph whose first inputs are the model's own parameters. They become constants
+Dynamo hands over a graph that takes the model's own parameters as inputs. They become constants
 of the program; one that is changed later has the graph compiled anew. Sizes that Dynamo keeps open
 stay open.
 """

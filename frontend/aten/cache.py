@@ -118,7 +118,7 @@ def cache_of(graph: fx.Graph, tree: bool = False) -> Cache | None:
             recurrences.append(Recurrence(f"scan.{node.args[4]}", (x[2], b[3], x[3])))
     cache = Cache(tuple(layers), tuple(recurrences), tree)
     names = [name for name, _ in cache.states()]
-    assert len(set(names)) == len(names), "a layer attends once"
+    assert len(set(names)) == len(names), "each state has one owner"
     return cache if names else None
 
 

@@ -89,7 +89,8 @@ def _tokenizer_of_bytes() -> Tokenizer:
     others = (byte for byte in range(256) if byte not in shown)
     characters = {byte: chr(byte) for byte in shown}
     characters |= {byte: chr(256 + i) for i, byte in enumerate(others)}
-    tokenizer = Tokenizer(models.BPE({c: byte for byte, c in characters.items()}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)  # type: ignore[assignment]
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    # Its stubs let nothing be assigned to these two.
+    tokenizer: Any = Tokenizer(models.BPE({c: byte for byte, c in characters.items()}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
