@@ -3,10 +3,12 @@
     python tests/bench/gemv.py [--formats w8,w4g32] [--device avx2] [--threads 1,2] [--rounds 30]
                                 [--json FILE]
 
-A model is one product ``[1, 4096] x [4096, 4096]``, compiled in each format and called from Python:
-rounding the activations is part of it. As many copies of its file are loaded as make 160 MB of
-weights, and one is called after the other: weights come from memory, as in a model of many layers.
-Formats take turns. Nothing can be faster than reading the weights once.
+A model is a chain of products ``[1, 4096] x [4096, 4096]``, as many as make 100 MB of weights in a
+format, so that weights come from memory; a call's time over their number is a product's, rounding
+of its activations included. Beside it stands a call of a model of one product from Python, as many
+copies of it in turns as make the same bytes: to this come what a call costs in Python and what
+waking the threads of a program that slept costs. Formats take turns. Nothing can be faster than
+reading the weights once.
 """
 
 import argparse
@@ -32,19 +34,33 @@ from tapeout.runtime.program import Program
 
 SIZE = 4096
 FORMATS = ("f32", "bf16", "fp16", "w8", "w4g32", "w4g128", "w3g64", "w2g32")
-RESIDENT_BYTES = 160_000_000
+RESIDENT_BYTES = 100_000_000
 """Weights of one format in memory: several times what caches hold."""
 
 
 @dataclass(frozen=True)
+class Artifacts:
+    """What is measured of one format: one product, and a chain of them."""
+
+    one: Path
+    chain: Path
+    layers: int
+
+
+@dataclass(frozen=True)
 class Row:
-    """One format at one number of threads: seconds of a call, and how far the result is off."""
+    """One format at one number of threads: seconds of a product, and how far its result is off.
+
+    ``median`` and ``lowest`` are of a product of the chain, ``alone`` the median of a call of the
+    model of one.
+    """
 
     format: str
     threads: int
     weight_bytes: int
     median: float
     lowest: float
+    alone: float
     error: float
 
     def share(self, read_gb_s: float) -> float:
@@ -52,56 +68,72 @@ class Row:
         return self.weight_bytes / self.median / 1e9 / read_gb_s
 
 
-def model() -> onnx.ModelProto:
-    """Return the product with normal weights."""
-    weight = np.random.default_rng(0).standard_normal((SIZE, SIZE), dtype=np.float32) / 64
+def model(layers: int) -> onnx.ModelProto:
+    """Return a chain of products with normal weights, each layer with its own."""
+    generator = np.random.default_rng(0)
+    weights = [
+        generator.standard_normal((SIZE, SIZE), dtype=np.float32) / 64 for _ in range(layers)
+    ]
+    names = ["x", *(f"x{i}" for i in range(1, layers)), "y"]
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [helper.make_node("MatMul", [names[i], f"w{i}"], [names[i + 1]]) for i in range(layers)],
         "gemv",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, SIZE])],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, SIZE])],
-        [numpy_helper.from_array(weight, "w")],
+        [numpy_helper.from_array(weight, f"w{i}") for i, weight in enumerate(weights)],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
 
 
-def compiled(formats: list[str], target: str, folder: Path) -> dict[str, Path]:
-    """Return an artifact for each format."""
-    made: dict[str, Path] = {}
-    source = model()
+def compiled(formats: list[str], target: str, folder: Path) -> dict[str, Artifacts]:
+    """Return artifacts for each format."""
+    made: dict[str, Artifacts] = {}
     for name in formats:
+        quantize = None if name == "f32" else name
         with note(f"compiling {name}"):
-            path = folder / f"{name}.tapeout"
-            quantize = None if name == "f32" else name
-            made[name] = tapeout.compile(source, target=target, output=path, quantize=quantize)
+            one, chain = folder / f"{name}-one.tapeout", folder / f"{name}-chain.tapeout"
+            tapeout.compile(model(1), target=target, output=one, quantize=quantize)
+            layers = -(-RESIDENT_BYTES // weight_bytes(one))
+            tapeout.compile(model(layers), target=target, output=chain, quantize=quantize)
+        made[name] = Artifacts(one, chain, layers)
     return made
 
 
-def measure(artifacts: dict[str, Path], threads: int, rounds: int) -> list[Row]:
+def measure(artifacts: dict[str, Artifacts], threads: int, rounds: int) -> list[Row]:
     """Measure all formats in turns, on the cores that other measurements use."""
     x = np.random.default_rng(1).standard_normal((1, SIZE)).astype(np.float32)
     os.sched_setaffinity(0, cores()[:threads])
+    chains = {name: tapeout.load(made.chain, threads=threads) for name, made in artifacts.items()}
     copies: dict[str, list[Program]] = {}
-    for name, path in artifacts.items():
-        count = -(-RESIDENT_BYTES // weight_bytes(path))
+    for name, made in artifacts.items():
         # Weights are mapped: programs of one file would share them.
-        files = [path.with_stem(f"{path.stem}-{i}") for i in range(count)]
-        copies[name] = [tapeout.load(shutil.copy(path, file), threads=threads) for file in files]
-    results = {name: programs[0].run({"x": x})["y"] for name, programs in copies.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in copies}
+        files = [made.one.with_stem(f"{made.one.stem}-{i}") for i in range(made.layers)]
+        copies[name] = [
+            tapeout.load(shutil.copy(made.one, file), threads=threads) for file in files
+        ]
+    seconds: dict[str, list[float]] = {name: [] for name in artifacts}
+    alone: dict[str, list[float]] = {name: [] for name in artifacts}
     for _ in range(rounds):
-        for name, programs in copies.items():
-            begin = time.perf_counter()
-            for program in programs:
-                program.run({"x": x})
-            seconds[name].append((time.perf_counter() - begin) / len(programs))
-    exact = x @ numpy_helper.to_array(model().graph.initializer[0])
+        for name, made in artifacts.items():
+            seconds[name].append(_seconds([chains[name]], x) / made.layers)
+            alone[name].append(_seconds(copies[name], x) / made.layers)
+    exact = x @ numpy_helper.to_array(model(1).graph.initializer[0])
     rows: list[Row] = []
     for name, times in seconds.items():
-        error = float(np.linalg.norm(results[name] - exact) / np.linalg.norm(exact))
-        size = weight_bytes(artifacts[name])
-        rows.append(Row(name, threads, size, statistics.median(times), min(times), error))
+        got = copies[name][0].run({"x": x})["y"]
+        error = float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
+        size = weight_bytes(artifacts[name].one)
+        median, lowest = statistics.median(times), min(times)
+        rows.append(Row(name, threads, size, median, lowest, statistics.median(alone[name]), error))
     return rows
+
+
+def _seconds(programs: list[Program], x: np.ndarray) -> float:
+    """Return the time of calling each program once."""
+    begin = time.perf_counter()
+    for program in programs:
+        program.run({"x": x})
+    return time.perf_counter() - begin
 
 
 def weight_bytes(path: Path) -> int:
@@ -113,7 +145,17 @@ def weight_bytes(path: Path) -> int:
 def table(rows: list[Row], report: Report) -> Table:
     """Lay the rows out: time, bytes, and both as bandwidth beside what was measured."""
     grid = Table(title=f"[1, {SIZE}] x [{SIZE}, {SIZE}], weights from memory")
-    for head in ("format", "threads", "us", "least us", "MB", "GB/s", "of read", "error"):
+    for head in (
+        "format",
+        "threads",
+        "us",
+        "least us",
+        "MB",
+        "GB/s",
+        "of read",
+        "alone us",
+        "error",
+    ):
         grid.add_column(head, justify="right")
     for row in rows:
         grid.add_row(
@@ -124,6 +166,7 @@ def table(rows: list[Row], report: Report) -> Table:
             f"{row.weight_bytes / 1e6:.1f}",
             f"{row.weight_bytes / row.median / 1e9:.1f}",
             f"{row.share(report.ceilings[row.threads].read_gb_s):.0%}",
+            f"{row.alone * 1e6:.0f}",
             f"{row.error:.4f}",
         )
     return grid
