@@ -72,6 +72,13 @@ dims_option = click.option(
     metavar="NAME=N|LO..HI",
     help="Fix a dimension of the inputs, or give its range.",
 )
+cache_option = click.option(
+    "--cache",
+    type=click.Choice(["auto", "pages", "inputs"]),
+    default="auto",
+    show_default=True,
+    help="Where an ONNX decoder's past keys and values go: pages of a session, or as in the file.",
+)
 at_option = click.option(
     "--at",
     type=_size,
@@ -95,6 +102,7 @@ def main() -> None:
 @target_option
 @click.option("-o", "--output", metavar="FILE", help="Default: MODEL.tapeout, in this folder.")
 @dims_option
+@cache_option
 @click.option("--quantize", metavar="SPEC", help="A format, int8+w4g32, auto, or a TOML file.")
 @click.option("--calibrate", metavar="DATA", help="Samples for int8: a .npz, or a folder of them.")
 @click.option("--max-drop", metavar="METRIC=VALUE", help="What formats may cost: accuracy=0.5.")
@@ -110,6 +118,7 @@ def compile(
     target: str,
     output: str | None,
     dims: Pairs,
+    cache: Literal["auto", "pages", "inputs"],
     quantize: str | None,
     calibrate: str | None,
     max_drop: str | None,
@@ -135,7 +144,7 @@ def compile(
     with progress() as note:
         if stop_after is not None:
             devices = driver.targeted(target)
-            module = driver.import_any(model, _unique(dims), note)
+            module = driver.import_any(model, _unique(dims), note, cache=cache)
             wish = Quantizing(
                 *(quantize, calibrate, max_drop, evaluate, sparsify), tell=told.append
             )
@@ -153,6 +162,7 @@ def compile(
                 max_drop=max_drop,
                 evaluate=evaluate,
                 sparsify=sparsify,
+                cache=cache,
                 look=look,
                 note=note,
                 tell=told.append,
@@ -275,7 +285,10 @@ def bench(
             from tapeout.frontend import driver
 
             def compile_to(output: Path) -> Path:
-                return driver.compile(path, target, dims=_unique(dims), output=output, note=note)
+                # Other engines have the file's inputs.
+                return driver.compile(
+                    path, target, dims=_unique(dims), output=output, cache="inputs", note=note
+                )
 
             result = bench_.bench_model(path, compile_to, wish, note)
         elif engines or dims:
@@ -295,6 +308,7 @@ def bench(
 @target_option
 @dims_option
 @at_option
+@cache_option
 @click.option("--quantize", metavar="SPEC", help="As for compile: what layers would become.")
 @click.option("--calibrate", metavar="DATA", help="As for compile.")
 @click.option("--gflops", type=float, help="A core's peak, for the modelled times.")
@@ -304,6 +318,7 @@ def explain(
     target: str,
     dims: Pairs,
     at: Pairs,
+    cache: Literal["auto", "pages", "inputs"],
     quantize: str | None,
     calibrate: str | None,
     gflops: float | None,
@@ -315,7 +330,7 @@ def explain(
 
     if (gflops is None) != (gb_per_s is None):
         raise click.UsageError("--gflops and --gb-per-s go together")
-    asked = (quantize, calibrate)
+    asked = (quantize, calibrate, cache)
     with progress() as note:
         found = explain_.explain(Path(model), target, _unique(dims), _unique(at), note, *asked)
     own = found.ceilings

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tapeout.frontend.calibration import Source
+from tapeout.frontend.importing import Cache as Cache
 from tapeout.frontend.importing import Dims as Dims
 from tapeout.frontend.importing import Example, import_any
 from tapeout.frontend.importing import Note as Note
@@ -52,6 +53,7 @@ def compile(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
+    cache: Cache = "auto",
     look: Look = NOTHING,
     note: Note = lambda _: None,
     tell: Tell = lambda _: None,
@@ -71,13 +73,16 @@ def compile(
     samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``max_drop``
     (``accuracy=0.5``, see passes/budget) has each layer take one of the formats that ``quantize``
     names (``int8+w4g32``, ``auto``), so that the model, measured on ``evaluate``, loses no more.
+    ``cache``: where an ONNX decoder's past keys and values go: into ``pages`` of a session
+    (``Program.decoding``), or to ``inputs`` and outputs as in the file; ``auto`` is pages where
+    inputs are named as exporters name them.
     ``sparsify``: which weights become zero (see passes/sparsify). ``look`` shows the module on its
     way; ``note`` is told what is being done, ``tell`` what layers became.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    module = import_any(model, dims, note, Example(args, kwargs, dynamic_shapes))
+    module = import_any(model, dims, note, Example(args, kwargs, dynamic_shapes), cache)
     wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
     lower(module, look, quantizing(module, chosen, wish, note), note=note)
     built = cpu.compile_module(module, chosen, note)

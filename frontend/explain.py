@@ -74,13 +74,14 @@ def explain(
     note: driver.Note,
     quantize: str | None = None,
     calibrate: Source | None = None,
+    cache: driver.Cache = "auto",
 ) -> Explanation:
     """Look at a model for a target without building it, quantised as compile would have it.
 
     Raises CompileError with everything that will not compile, each with its fix.
     """
     devices = driver.targeted(target)
-    module = driver.import_any(model, dims, note)
+    module = driver.import_any(model, dims, note, cache=cache)
     told: list[LayerReport] = []
     wish = Quantizing(quantize, calibrate, at=at, tell=told.append)
     driver.lower(module, requested=quantizing(module, devices, wish, note), note=note)

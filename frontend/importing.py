@@ -7,13 +7,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tapeout.ir.errors import CompileError
 from tapeout.ir.module import Module
+from tapeout.passes.cache.page_caches import PageCaches
+from tapeout.passes.manager import run
+from tapeout.passes.pipeline import PIPELINE
 
 Dims = Mapping[str, int | tuple[int, int]]
 Note = Callable[[str], None]
+Cache = Literal["auto", "pages", "inputs"]
+"""Where past keys and values of an ONNX decoder go: ``pages`` of a session, or ``inputs`` and
+outputs as in the file; ``auto`` is pages where inputs have the names that exporters give."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,11 @@ class Example:
 
 
 def import_any(
-    model: Any, dims: Dims | None = None, note: Note = lambda _: None, example: Example = Example()
+    model: Any,
+    dims: Dims | None = None,
+    note: Note = lambda _: None,
+    example: Example = Example(),
+    cache: Cache = "auto",
 ) -> Module:
     """The ``nn`` module of a model; ``dims`` are sizes and ranges of its open dimensions.
 
@@ -46,7 +56,7 @@ def import_any(
             [("model", type(model).__name__)],
             "leave them out: this model says its inputs itself",
         )
-    return _from_onnx(model, dims, note)
+    return _from_onnx(model, dims, note, cache)
 
 
 def _is_torch(model: Any) -> bool:
@@ -110,9 +120,10 @@ def _is_causal(model: Any) -> bool:
     )
 
 
-def _from_onnx(model: Any, dims: Dims | None, note: Note) -> Module:
+def _from_onnx(model: Any, dims: Dims | None, note: Note, cache: Cache) -> Module:
     import onnx
 
+    from tapeout.frontend.onnx.decoder import is_decoder
     from tapeout.frontend.onnx.importer import import_model
     from tapeout.frontend.onnx.load import load_model
 
@@ -130,4 +141,16 @@ def _from_onnx(model: Any, dims: Dims | None, note: Note) -> Module:
         )
     checked = load_model(source)
     note(f"importing {len(checked.graph.nodes)} nodes")
-    return import_model(checked, dims)
+    decoder = cache != "inputs" and is_decoder(checked)
+    if cache == "pages" and not decoder:
+        raise CompileError(
+            "E0408",
+            "the model has no cache that could be kept in pages",
+            [("looked for", "input_ids, and inputs [B, G, S, D] with 'past' in their name")],
+            "leave --cache out",
+        )
+    module = import_model(checked, dims, decoder=decoder)
+    if decoder:
+        note("moving keys and values into pages")
+        run(module, (*PIPELINE["simplify"], PageCaches()))
+    return module

@@ -6,6 +6,7 @@ from xdsl.utils.arg_spec import parse_pipeline as parse_specs
 from xdsl.utils.exceptions import ArgSpecParseError
 
 from tapeout.ir.errors import CompileError
+from tapeout.passes.cache.page_caches import PageCaches
 from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.layout.channels_last import ChannelsLast
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
@@ -66,7 +67,7 @@ LAYOUT: tuple[Pass, ...] = (
 )
 KERNELS: tuple[Pass, ...] = (Fuse(),)
 
-ON_REQUEST: tuple[Pass, ...] = (SparsifyLayers(), QuantizeLayers())
+ON_REQUEST: tuple[Pass, ...] = (PageCaches(), SparsifyLayers(), QuantizeLayers())
 """Passes that run where a user asks for them, in front of the stage ``quantize``."""
 
 PIPELINE: Mapping[str, tuple[Pass, ...]] = {

@@ -1,9 +1,6 @@
 """What a language model keeps from run to run: inputs and states of a graph that says so.
 
-Where layers call ``tapeout.attend``, a program takes, for ``T`` tokens of ``B`` sequences:
-``slots [T]`` (where keys and values are written), ``sequence [T]``, ``end [T]`` (how many slots of
-its sequence a token sees), ``table [B, L]`` (pages of each sequence); with trees of tokens
-``tree [T]``. Each such layer has two states: ``keys.I [P, G, D, N]`` and ``values.I [P, G, N, E]``.
+Where layers call ``tapeout.attend``, a program has the inputs and states of :mod:`ir.decoding`.
 
 Where layers call ``tapeout.recall`` (a causal convolution) or ``tapeout.scan``, it takes
 ``start [B]`` and ``stop [B]``, the tokens of each sequence, and has the states
@@ -20,41 +17,12 @@ from torch import fx
 from xdsl.ir import SSAValue
 
 from tapeout.frontend.aten.element_types import element_type
+from tapeout.ir.decoding import Layer, places, sequences
 from tapeout.ir.dtypes import f32, i32, i64
-from tapeout.ir.expr import Expr, as_expr, symbol
+from tapeout.ir.expr import Expr, as_expr
 from tapeout.ir.types import Spec
 
-PAGE = 64
-"""Slots of a page."""
-SEQUENCES, PAGES = 4096, 1 << 20
 ATTEND, RECALL, SCAN = (f"tapeout.{name}.default" for name in ("attend", "recall", "scan"))
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What one layer caches: ``groups`` key heads of size ``depth``, values of ``depth_v``."""
-
-    number: int
-    groups: int
-    depth: int
-    depth_v: int
-    spec: Spec
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Names of its states."""
-        return f"keys.{self.number}", f"values.{self.number}"
-
-    @property
-    def specs(self) -> tuple[Spec, Spec]:
-        """Types of its states."""
-        pages, sizes = symbol("P", 1, PAGES), (self.groups, self.depth, self.depth_v)
-        groups, depth, depth_v = map(as_expr, sizes)
-        lines = as_expr(PAGE)
-        return (
-            self.spec.with_dims((pages, groups, depth, lines)),
-            self.spec.with_dims((pages, groups, lines, depth_v)),
-        )
 
 
 @dataclass(frozen=True)
@@ -67,7 +35,7 @@ class Recurrence:
     @property
     def spec(self) -> Spec:
         """Type of the state."""
-        return Spec((symbol("B", 1, SEQUENCES), *map(as_expr, self.sizes)), f32)
+        return Spec((sequences(), *map(as_expr, self.sizes)), f32)
 
 
 @dataclass
@@ -81,21 +49,14 @@ class Cache:
 
     def inputs(self, tokens: Expr) -> list[tuple[str, Spec]]:
         """Names and types of what the program takes for its cache."""
-        row, sequences = (tokens,), symbol("B", 1, SEQUENCES)
-        found: list[tuple[str, Spec]] = []
-        if self.layers:
-            found += [("slots", Spec(row, i64)), ("sequence", Spec(row, i32))]
-            found.append(("end", Spec(row, i32)))
-            found.append(("table", Spec((sequences, symbol("L", 1, PAGES)), i32)))
+        found = places(tokens) if self.layers else []
         if self.recurrences:
-            found += [(name, Spec((sequences,), i32)) for name in ("start", "stop")]
-        return [*found, ("tree", Spec(row, i64))] if self.tree else found
+            found += [(name, Spec((sequences(),), i32)) for name in ("start", "stop")]
+        return [*found, ("tree", Spec((tokens,), i64))] if self.tree else found
 
     def states(self) -> list[tuple[str, Spec]]:
         """Names and types of its states."""
-        paged = [
-            (n, s) for layer in self.layers for n, s in zip(layer.names, layer.specs, strict=True)
-        ]
+        paged = [each for layer in self.layers for each in layer.states]
         return [*paged, *((r.name, r.spec) for r in self.recurrences)]
 
 

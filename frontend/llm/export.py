@@ -8,9 +8,7 @@ import torch
 
 from tapeout.frontend.aten.export import Exported, exported
 from tapeout.frontend.llm.hooks import hooked
-
-TOKENS = 2048
-"""Tokens that one run takes at most."""
+from tapeout.ir.decoding import TOKENS
 
 
 class Step(torch.nn.Module):

@@ -6,6 +6,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.call import Call
+from tapeout.frontend.onnx.decoder import Decoder, as_decoder
 from tapeout.frontend.onnx.expand import FreshNames
 from tapeout.frontend.onnx.functions import inline_functions
 from tapeout.frontend.onnx.interface import entry_inputs, flat_outputs
@@ -22,18 +23,25 @@ from tapeout.ir.module import Module
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 
 
-def import_model(checked: CheckedModel, dims: Mapping[str, Range] | None = None) -> Module:
+def import_model(
+    checked: CheckedModel, dims: Mapping[str, Range] | None = None, *, decoder: bool = False
+) -> Module:
     """Build the module of a model; ``dims`` gives named dimensions a size or a range.
+
+    A ``decoder`` is read as one sequence without padding (see :mod:`decoder`).
 
     Raises every refusal that it finds as one :class:`CompileErrors`: E0401 for an operator without
     support, E0402 for a use of one, E0405 for an input that must be known; E0103 for ``dims``.
     """
     model = inline_functions(checked)
+    form = as_decoder(model, dims or {}) if decoder else None
+    if form is not None:
+        model, dims = form.model, form.dims
     lacking = unsupported_operators(model)
     limits: dict[str, int] = {}
     while True:
         symbols = Symbols(dims or {}, limits)
-        module = _imported(model, symbols, lacking)
+        module = _imported(model, symbols, lacking, form)
         found = implied_limits(module)
         check_asked(symbols, found)
         found = {n: min(found.get(n, hi), hi) for n, hi in (found | symbols.implied).items()}
@@ -42,7 +50,12 @@ def import_model(checked: CheckedModel, dims: Mapping[str, Range] | None = None)
         limits |= found
 
 
-def _imported(model: CheckedModel, symbols: Symbols, lacking: Sequence[CompileError]) -> Module:
+def _imported(
+    model: CheckedModel,
+    symbols: Symbols,
+    lacking: Sequence[CompileError],
+    form: Decoder | None = None,
+) -> Module:
     inputs = entry_inputs(model, symbols)
     symbols.check_used()
     entry = EntryOp("main", inputs)
@@ -50,6 +63,8 @@ def _imported(model: CheckedModel, symbols: Symbols, lacking: Sequence[CompileEr
     builder = Builder(module, entry.body.block, symbols)
     arguments = entry.body.block.args
     given = {n: Value(s, ssa=a) for (n, s), a in zip(inputs, arguments, strict=True)}
+    if form is not None:
+        given |= form.assumed(builder, given)
     importer = Importer(builder, model, lacking)
     results = importer.run(model.graph, given)
     importer.refusals.finish()

@@ -211,7 +211,7 @@ class ConcatOp(NNOp):
 
     @staticmethod
     def infer(xs: tuple[Spec, ...], *, axis: int) -> Spec:
-        """Sizes add up along ``axis`` and agree elsewhere."""
+        """Sizes add up along ``axis`` and agree elsewhere: where one is a number, all are."""
         check_same_dtype("concat", *xs)
         axis = check_axis(axis, xs[0].rank, "concat")
         for x in xs[1:]:
@@ -225,7 +225,9 @@ class ConcatOp(NNOp):
                     [("shapes", ", ".join(shape_text(v.dims) for v in xs))],
                 )
         total = sum((x.dims[axis] for x in xs), ZERO)
-        return xs[0].with_dims([*xs[0].dims[:axis], total, *xs[0].dims[axis + 1 :]])
+        columns = zip(*(x.dims for x in xs), strict=True)
+        agreed = [next((d for d in same if d.constant is not None), same[0]) for same in columns]
+        return xs[0].with_dims([*agreed[:axis], total, *agreed[axis + 1 :]])
 
     @staticmethod
     def reference(xs: tuple[Array, ...], *, axis: int) -> Array:

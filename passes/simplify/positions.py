@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 from tapeout.ir.expr import ONE, ZERO, Expr, as_expr, is_at_least
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.reduce import CumulativeOp
-from tapeout.ir.ops.source import IotaOp
+from tapeout.ir.ops.source import DimValuesOp, IotaOp
 from tapeout.ir.ops.views import ConcatOp, ExpandOp, ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.types import spec
 from tapeout.passes.match import number
@@ -68,6 +68,9 @@ def _by_owner(value: SSAValue, edit: Edit, depth: int) -> Positions | None:
     match value.owner:
         case IotaOp() as op:
             return Positions(ZERO, tuple(int(a == op.axis.data % rank) for a in range(rank)))
+        case DimValuesOp() as op:
+            values: tuple[Expr, ...] = op.values.data
+            return Positions(values[0], (0,)) if len(values) == 1 else None
         case ConvertOp() as op:
             return _converted(op, edit, depth)
         case MapOp() as op if op.fn.data in ("add", "sub"):

@@ -6,7 +6,7 @@ from xdsl.ir import Operation, SSAValue
 
 from tapeout.ir.expr import ONE, ZERO, Expr, product
 from tapeout.ir.ops.contract import MatmulOp
-from tapeout.ir.ops.pointwise import MapOp
+from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.source import BindDimsOp
 from tapeout.ir.ops.views import (
     ConcatOp,
@@ -224,6 +224,19 @@ class MapOfExpanded(Pattern[MapOp]):
         return edit.add(ExpandOp, edit.map(op.fn.data, *xs), shape=inner.shape.data)
 
 
+class ConvertOfExpanded(Pattern[ConvertOp]):
+    """``convert(expand(x)) = expand(convert(x))``: fewer elements are converted."""
+
+    root = ConvertOp
+
+    def _rewrite(self, op: ConvertOp, edit: Edit) -> Replacement:
+        inner = made_by(op.x, ExpandOp)
+        if inner is None:
+            return None
+        made = edit.add(ConvertOp, inner.x, to=op.to.data, saturate=op.saturate.data)
+        return edit.add(ExpandOp, made, shape=spec(op.y).dims)
+
+
 class SliceOfSlice(Pattern[SliceOp]):
     """``x[a][b] = x[a + b * step]``."""
 
@@ -333,5 +346,5 @@ PATTERNS = (
         ExpandByOnes(),
     ),
     *(ExpandedOperand(), MapOfExpanded(), SliceOfSlice(), SliceOfConcat(), FlatConcat()),
-    *(ConcatOfSlices(), MatmulOfTransposed()),
+    *(ConvertOfExpanded(), ConcatOfSlices(), MatmulOfTransposed()),
 )

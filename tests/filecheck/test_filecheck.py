@@ -35,6 +35,9 @@ DIRECTIVE = re.compile(
 # What looks like a directive: a comment that starts with a word in capitals, or says "check".
 SHOUTED = re.compile(r"//\s*(?:[A-Z]{3,}|(?i:\w*c[a-z]{0,2}h?e[a-z]{0,2}ck\w*\s*(-\w+)*:))")
 
+OTHER_INPUTS = {"page-caches"}
+"""Passes after which an entry takes other inputs: their meaning is tested in tests/passes."""
+
 Array = np.ndarray[Any, Any]
 
 
@@ -84,9 +87,11 @@ def matches(text: str, path: Path) -> bool:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_passes_print_what_the_file_says(path: Path) -> None:
     module = read_module(path)
-    before = results(module)
+    before = {} if pass_of(path) in OTHER_INPUTS else results(module)
     run(module, parse_pipeline(passes_of(path)), verify="each")
     assert matches(module_text(module), path)
+    if not before:
+        return
     for name, outputs in results(module).items():
         for output, array in outputs.items():
             off = ROUNDS.get(pass_of(path), 2e-6)

@@ -7,8 +7,8 @@ from xdsl.ir import SSAValue
 from tapeout.frontend.aten.builder import Builder
 from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
-from tapeout.ir.dtypes import i32, i64
-from tapeout.ir.ops.paged import PagedAttentionOp, WriteSlotsOp
+from tapeout.ir import decoding
+from tapeout.ir.decoding import by_token
 from tapeout.ir.ops.recurrence import StateConvOp, StateScanOp
 from tapeout.ir.types import spec
 
@@ -28,22 +28,8 @@ def attend(
     """Write keys and values of all tokens to the cache, then attend to it token by token."""
     cache = b.cache
     assert cache is not None, "a graph that attends has a cache"
-    q, k, v = (_by_token(b, x) for x in (q, k, v))
-    for name, x, turned in ((f"keys.{layer}", k, True), (f"values.{layer}", v, False)):
-        cache[name] = b.op(WriteSlotsOp, cache[name], cache["slots"], x, turned=turned)
-    y = b.op(
-        PagedAttentionOp,
-        q,
-        cache[f"keys.{layer}"],
-        cache[f"values.{layer}"],
-        cache["table"],
-        cache["sequence"],
-        _first(b, cache["positions"], window),
-        cache["end"],
-        cache.get("tree"),
-        scale=scale,
-        softcap=softcap,
-    )
+    tokens = (by_token(b, q), by_token(b, k), by_token(b, v))
+    y = decoding.attend(b, cache, layer, tokens, scale=scale, softcap=softcap, window=window)
     return b.reshape(y, call.output.dims)
 
 
@@ -76,17 +62,3 @@ def scan(
     name, spans = f"scan.{layer}", (cache["start"], cache["stop"])
     y, cache[name] = b.many(StateScanOp, cache[name], *spans, *given)
     return b.reshape(y, call.output.dims)
-
-
-def _by_token(b: Builder, x: SSAValue) -> SSAValue:
-    """``[1, H, T, D]`` as ``[T, H, D]``."""
-    _, heads, tokens, depth = spec(x).dims
-    return b.transpose(b.reshape(x, (heads, tokens, depth)), (1, 0, 2))
-
-
-def _first(b: Builder, positions: SSAValue, window: int) -> SSAValue:
-    """The first slot that a token sees: the ``window`` places up to its own, or all."""
-    if not window:
-        return b.expand(b.constant(0, i32), spec(positions).dims)
-    first = b.map("sub", positions, b.constant(window - 1, i64))
-    return b.convert(b.map("max", first, b.constant(0, i64)), i32)

@@ -5,7 +5,7 @@
 # pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
 # pyright: reportOperatorIssue=false, reportArgumentType=false, reportCallIssue=false
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 
 import tapeout
 from tapeout.runtime.decoding import DecodingSession
@@ -22,50 +21,8 @@ from tapeout.runtime.program import Program
 from tapeout.runtime.sampling import Sampler
 from tapeout.runtime.speculative import Lookup, generate
 
-Array = np.ndarray[Any, Any]
+from .small import ARCHITECTURES, VOCABULARY, greedy, prompt
 
-VOCABULARY = 99
-SIZES = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "vocab_size": VOCABULARY,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 64,
-    "pad_token_id": 0,
-}
-GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": VOCABULARY}
-WINDOW = 40
-"""Slots of a sliding window: less than a page, so that pages fall out of it."""
-
-
-def _made(model: str, config: str, **more: Any) -> Callable[[], Any]:
-    def make() -> Any:
-        sizes = GPT2 if config == "GPT2Config" else SIZES | more
-        torch.manual_seed(0)
-        return getattr(transformers, model)(getattr(transformers, config)(**sizes)).eval()
-
-    return make
-
-
-ARCHITECTURES: Mapping[str, Callable[[], Any]] = {
-    "llama": _made("LlamaForCausalLM", "LlamaConfig"),
-    "qwen3": _made("Qwen3ForCausalLM", "Qwen3Config", head_dim=8),
-    "gemma3": _made("Gemma3ForCausalLM", "Gemma3TextConfig", head_dim=8, sliding_window=WINDOW),
-    "gpt2": _made("GPT2LMHeadModel", "GPT2Config"),
-    "mistral": _made("MistralForCausalLM", "MistralConfig", sliding_window=WINDOW),
-    "phi3": _made("Phi3ForCausalLM", "Phi3Config"),
-    "mixtral": _made("MixtralForCausalLM", "MixtralConfig"),
-    "mamba2": _made(
-        "Mamba2ForCausalLM",
-        "Mamba2Config",
-        num_heads=8,
-        head_dim=8,
-        n_groups=2,
-        state_size=16,
-        chunk_size=16,
-    ),
-}
 PROMPTS = (1, 7, 128, 513)
 NEW = 64
 
@@ -86,21 +43,6 @@ def compiled(name: str, folder: Path) -> Program:
     return tapeout.load(
         tapeout.compile(ARCHITECTURES[name](), output=folder / f"{name}.tapeout"), threads=2
     )
-
-
-def prompt(length: int, seed: int = 0) -> Array:
-    """Random tokens, none of them the padding."""
-    return np.random.default_rng([length, seed]).integers(1, VOCABULARY, length)
-
-
-def greedy(session: DecodingSession, tokens: Array, count: int) -> list[int]:
-    """The likeliest token after the likeliest token."""
-    found: list[int] = []
-    logits = session.prefill(tokens)
-    for _ in range(count):
-        found.append(int(logits[0].argmax()))
-        logits = session.decode([found[-1]])
-    return found
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -178,3 +178,14 @@ def test_a_mask_with_a_second_condition_stays(graph: Any, check: Any) -> None:
     module = attended(graph, condition, None)
     check(module, ALL, *SIZES)
     assert causal(module) is None
+
+
+def test_a_past_of_any_length_gives_its_length_as_offset(graph: Any, check: Any) -> None:
+    g = graph(q="f32 B, 4, S, 8", k="f32 B, 4, S + T, 8")
+    queries, keys = spec(g["q"]).dims[2], spec(g["k"]).dims[2]
+    first = g.size(keys - queries, i64)
+    i = g.map("add", g.reshape(g.iota((queries,), 0), (queries, 1)), first)
+    mask = g.map("le", g.reshape(g.iota((keys,), 0), (1, keys)), i)
+    module = g.returning(g.op(AttentionOp, g["q"], g["k"], g["k"], mask, scale=0.3))
+    check(module, ALL, *SIZES)
+    assert causal(module) == keys - queries

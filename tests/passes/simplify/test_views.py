@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tapeout.ir.dtypes import f32
 from tapeout.ir.expr import ONE, as_expr
 from tapeout.ir.ops.views import ConcatOp, PadOp, SliceOp
 from tapeout.ir.types import spec
@@ -91,6 +92,15 @@ def test_an_expansion_that_gives_the_shape_moves_behind_the_map(graph: Any, chec
     assert check(module, ALL, *SIZES) == {"exp": 1, "mul": 1, "expand": 1}
     names = [op.name for op in module.ir.walk() if op.name in ("nn.map", "nn.expand")]
     assert names == ["nn.map", "nn.map", "nn.expand"]
+
+
+def test_what_repeats_is_converted_before(graph: Any, check: Any) -> None:
+    g = graph(x="i64 B, 1", z="f32 B, S")
+    wide = g.expand(g["x"], spec(g["z"]).dims)
+    module = g.returning(g.convert(wide, f32))
+    assert check(module, ALL, *SIZES) == {"convert": 1, "expand": 1}
+    names = [op.name for op in module.ir.walk() if op.name in ("nn.convert", "nn.expand")]
+    assert names == ["nn.convert", "nn.expand"]
 
 
 def test_slices_of_slices_add_up(graph: Any, check: Any) -> None:
