@@ -104,7 +104,7 @@ def bisect(
     """
     device = best_first(driver.targeted(target))[0]
     compiler(device)  # a missing one is told before the work, not after it
-    module = driver.import_any(model, dims, note, cache="inputs")
+    module = driver.import_any(model, dims, note, decoding=driver.Decoding("inputs"))
     said = Quantizing(wish.quantize, wish.calibrate, sparsify=wish.sparsify)
     asked = quantizing(module, [device], said)
     lossy = [each for each in asked if not isinstance(each, EncodeProducts)]

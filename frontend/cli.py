@@ -103,6 +103,8 @@ def main() -> None:
 @click.option("-o", "--output", metavar="FILE", help="Default: MODEL.tapeout, in this folder.")
 @dims_option
 @cache_option
+@click.option("--hidden", is_flag=True, help="Give a language model's hidden states as well.")
+@click.option("--medusa", metavar="FILE", help="Heads that guess ahead, for generate --medusa.")
 @click.option("--quantize", metavar="SPEC", help="A format, int8+w4g32, auto, or a TOML file.")
 @click.option("--calibrate", metavar="DATA", help="Samples for int8: a .npz, or a folder of them.")
 @click.option("--max-drop", metavar="METRIC=VALUE", help="What formats may cost: accuracy=0.5.")
@@ -119,6 +121,8 @@ def compile(
     output: str | None,
     dims: Pairs,
     cache: Literal["auto", "pages", "inputs"],
+    hidden: bool,
+    medusa: str | None,
     quantize: str | None,
     calibrate: str | None,
     max_drop: str | None,
@@ -144,7 +148,8 @@ def compile(
     with progress() as note:
         if stop_after is not None:
             devices = driver.targeted(target)
-            module = driver.import_any(model, _unique(dims), note, cache=cache)
+            decoding = driver.Decoding(cache, hidden, Path(medusa) if medusa else None)
+            module = driver.import_any(model, _unique(dims), note, decoding=decoding)
             wish = Quantizing(
                 *(quantize, calibrate, max_drop, evaluate, sparsify), tell=told.append
             )
@@ -163,6 +168,8 @@ def compile(
                 evaluate=evaluate,
                 sparsify=sparsify,
                 cache=cache,
+                hidden=hidden,
+                medusa=medusa,
                 look=look,
                 note=note,
                 tell=told.append,
@@ -211,6 +218,7 @@ def run(artifact: str, inputs: Pairs, output: str | None, threads: int | None) -
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--draft", metavar="ARTIFACT", help="A smaller model that guesses ahead.")
 @click.option("--lookup", is_flag=True, help="Guess ahead from the text itself.")
+@click.option("--medusa", is_flag=True, help="Guess ahead by heads that ARTIFACT has.")
 @click.option("--ahead", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Default: one per CPU.")
 def generate(
@@ -227,6 +235,7 @@ def generate(
     seed: int,
     draft: str | None,
     lookup: bool,
+    medusa: bool,
     ahead: int,
     threads: int | None,
 ) -> None:
@@ -234,11 +243,11 @@ def generate(
     from tapeout.frontend import generate as generate_
     from tapeout.runtime.sampling import Sampler
 
-    if draft is not None and lookup:
-        raise click.UsageError("--draft and --lookup are two ways to guess")
+    if (draft is not None) + lookup + medusa > 1:
+        raise click.UsageError("--draft, --lookup and --medusa are three ways to guess")
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     path = Path(draft) if draft is not None else None
-    wish = generate_.Wish(prompt, Path(tokenizer), tokens, stop, path, lookup, ahead)
+    wish = generate_.Wish(prompt, Path(tokenizer), tokens, stop, path, lookup, medusa, ahead)
     click.echo(prompt, nl=False)
     speed = generate_.run(
         Path(artifact), wish, sampler, threads, lambda piece: click.echo(piece, nl=False)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from tapeout.frontend.calibration import Source
 from tapeout.frontend.importing import Cache as Cache
+from tapeout.frontend.importing import Decoding, Example, import_any
 from tapeout.frontend.importing import Dims as Dims
-from tapeout.frontend.importing import Example, import_any
 from tapeout.frontend.importing import Note as Note
 from tapeout.frontend.quantizing import Quantizing, Tell, quantizing
 from tapeout.ir.errors import CompileError
@@ -54,6 +54,8 @@ def compile(
     kwargs: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
     cache: Cache = "auto",
+    hidden: bool = False,
+    medusa: str | os.PathLike[str] | None = None,
     look: Look = NOTHING,
     note: Note = lambda _: None,
     tell: Tell = lambda _: None,
@@ -75,14 +77,17 @@ def compile(
     names (``int8+w4g32``, ``auto``), so that the model, measured on ``evaluate``, loses no more.
     ``cache``: where an ONNX decoder's past keys and values go: into ``pages`` of a session
     (``Program.decoding``), or to ``inputs`` and outputs as in the file; ``auto`` is pages where
-    inputs are named as exporters name them.
+    inputs are named as exporters name them. ``hidden``: a language model of ``transformers`` has
+    its hidden states as an output (``session.hidden``); ``medusa``: and the guesses of the heads in
+    this safetensors file, which ``speculative.Heads`` uses.
     ``sparsify``: which weights become zero (see passes/sparsify). ``look`` shows the module on its
     way; ``note`` is told what is being done, ``tell`` what layers became.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    module = import_any(model, dims, note, Example(args, kwargs, dynamic_shapes), cache)
+    decoding = Decoding(cache, hidden, None if medusa is None else Path(medusa))
+    module = import_any(model, dims, note, Example(args, kwargs, dynamic_shapes), decoding)
     wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
     lower(module, look, quantizing(module, chosen, wish, note), note=note)
     built = cpu.compile_module(module, chosen, note)

@@ -81,7 +81,7 @@ def explain(
     Raises CompileError with everything that will not compile, each with its fix.
     """
     devices = driver.targeted(target)
-    module = driver.import_any(model, dims, note, cache=cache)
+    module = driver.import_any(model, dims, note, decoding=driver.Decoding(cache))
     told: list[LayerReport] = []
     wish = Quantizing(quantize, calibrate, at=at, tell=told.append)
     driver.lower(module, requested=quantizing(module, devices, wish, note), note=note)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapeout.ir.errors import CompileError
+from tapeout.runtime.decoding import DecodingSession
 from tapeout.runtime.program import load
 from tapeout.runtime.sampling import Sampler
-from tapeout.runtime.speculative import Draft, Lookup, SmallModel, generate
+from tapeout.runtime.speculative import Draft, Heads, Lookup, SmallModel, generate
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wish:
-    """What to generate. ``draft``: an artifact that guesses; ``lookup``: guess from the text."""
+    """What to generate.
+
+    Guesses come from another artifact (``draft``), the text (``lookup``), or heads (``medusa``).
+    """
 
     prompt: str
     tokenizer: Path
@@ -28,6 +32,7 @@ class Wish:
     stop: Sequence[str] = ()
     draft: Path | None = None
     lookup: bool = False
+    medusa: bool = False
     ahead: int = 4
 
 
@@ -59,12 +64,10 @@ def run(
     ends = {i for i in map(tokenizer.token_to_id, wish.stop) if i is not None}
     length = len(prompt) + wish.tokens + wish.ahead + 1
     with load(artifact, threads) as program:
-        session = program.decoding(max_length=length)
-        vocabulary = session.decoder.vocabulary
+        session = program.decoding(max_length=min(length, program.context or length))
+        draft = _draft(wish, sampler, session, threads)
         began = time.perf_counter()
-        made = generate(
-            session, prompt, sampler, _draft(wish, sampler, vocabulary, length, threads), wish.ahead
-        )
+        made = generate(session, prompt, sampler, draft, wish.ahead)
         shown, first, count = _Shown(tokenizer), 0.0, 0
         for token in _until(islice(made, wish.tokens), ends):
             count += 1
@@ -97,13 +100,16 @@ def _until(tokens: Iterator[int], ends: set[int]) -> Iterator[int]:
 
 
 def _draft(
-    wish: Wish, sampler: Sampler, vocabulary: int, length: int, threads: int | None
+    wish: Wish, sampler: Sampler, model: DecodingSession, threads: int | None
 ) -> Draft | None:
+    vocabulary = model.decoder.vocabulary
     if wish.lookup:
         return Lookup(vocabulary)
+    if wish.medusa:
+        return Heads(model, _like(sampler))
     if wish.draft is None:
         return None
-    session = load(wish.draft, threads).decoding(max_length=length)
+    session = load(wish.draft, threads).decoding(max_length=model.max_length)
     if session.decoder.vocabulary != vocabulary:
         raise CompileError(
             "E0106",
@@ -111,8 +117,13 @@ def _draft(
             [("model", vocabulary), ("draft", session.decoder.vocabulary)],
             "give a draft that was trained with the same tokenizer",
         )
+    return SmallModel(session, _like(sampler))
+
+
+def _like(sampler: Sampler) -> Sampler:
+    """A sampler for guesses, that draws other numbers."""
     options: dict[str, Any] = {n: getattr(sampler, n) for n in ("temperature", "top_k", "top_p")}
-    return SmallModel(session, Sampler(**options, min_p=sampler.min_p, seed=sampler.seed + 1))
+    return Sampler(**options, min_p=sampler.min_p, seed=sampler.seed + 1)
 
 
 def _tokenizer(path: Path) -> Tokenizer:

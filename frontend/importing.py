@@ -23,6 +23,18 @@ outputs as in the file; ``auto`` is pages where inputs have the names that expor
 
 
 @dataclass(frozen=True)
+class Decoding:
+    """How a language model becomes a program that decodes.
+
+    ``hidden``: with hidden states as an output; ``medusa``: and what heads in this file guess.
+    """
+
+    cache: Cache = "auto"
+    hidden: bool = False
+    medusa: Path | None = None
+
+
+@dataclass(frozen=True)
 class Example:
     """What a torch module is exported with: inputs, and which of their axes are dynamic."""
 
@@ -39,7 +51,7 @@ def import_any(
     dims: Dims | None = None,
     note: Note = lambda _: None,
     example: Example = Example(),
-    cache: Cache = "auto",
+    decoding: Decoding = Decoding(),
 ) -> Module:
     """The ``nn`` module of a model; ``dims`` are sizes and ranges of its open dimensions.
 
@@ -48,7 +60,7 @@ def import_any(
     """
     note("reading the model")
     if _is_torch(model):
-        return _from_torch(model, dims, note, example)
+        return _from_torch(model, dims, note, example, decoding)
     if example:
         raise CompileError(
             "E0104",
@@ -56,7 +68,9 @@ def import_any(
             [("model", type(model).__name__)],
             "leave them out: this model says its inputs itself",
         )
-    return _from_onnx(model, dims, note, cache)
+    if decoding.hidden or decoding.medusa:
+        raise _no_outputs_beside(model)
+    return _from_onnx(model, dims, note, decoding.cache)
 
 
 def _is_torch(model: Any) -> bool:
@@ -69,7 +83,9 @@ def _is_torch(model: Any) -> bool:
     return isinstance(model, torch.nn.Module | torch.export.ExportedProgram)
 
 
-def _from_torch(model: Any, dims: Dims | None, note: Note, example: Example) -> Module:
+def _from_torch(
+    model: Any, dims: Dims | None, note: Note, example: Example, decoding: Decoding
+) -> Module:
     try:
         from tapeout.frontend.aten.export import Exported, exported, loaded
         from tapeout.frontend.aten.importer import import_program
@@ -90,7 +106,9 @@ def _from_torch(model: Any, dims: Dims | None, note: Note, example: Example) -> 
         from tapeout.frontend.llm.export import exported_step
 
         note("exporting")
-        made = exported_step(model)
+        made = exported_step(model, decoding.hidden, decoding.medusa)
+    elif decoding.hidden or decoding.medusa:
+        raise _no_outputs_beside(model)
     elif isinstance(model, torch.nn.Module):
         note("exporting")
         made = exported(model, example.args, example.kwargs, example.dynamic_shapes)
@@ -101,6 +119,15 @@ def _from_torch(model: Any, dims: Dims | None, note: Note, example: Example) -> 
         made = loaded(path)
     note(f"importing {len(made.program.graph.nodes)} nodes")
     return import_program(made, dims)
+
+
+def _no_outputs_beside(model: Any) -> CompileError:
+    return CompileError(
+        "E0104",
+        "hidden states and Medusa heads are outputs of a language model of transformers",
+        [("model", type(model).__name__)],
+        "give its checkpoint, or have the module return them",
+    )
 
 
 def _path_of(model: Any) -> Path | None:

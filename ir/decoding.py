@@ -51,14 +51,18 @@ class Layer:
         return [(n, self.spec.with_dims(s)) for n, s in zip(self.names, shapes, strict=True)]
 
 
-def places(tokens: Expr) -> list[tuple[str, Spec]]:
-    """Names and types of the inputs that say where tokens are kept and what they see."""
+def places(tokens: Expr, context: int | None = None) -> list[tuple[str, Spec]]:
+    """Names and types of the inputs that say where tokens are kept and what they see.
+
+    ``context``: how many tokens the model is made for, where it limits that; whole pages of them.
+    """
     row = (tokens,)
+    pages = PAGES if context is None else max(1, context // PAGE)
     return [
         ("slots", Spec(row, i64)),
         ("sequence", Spec(row, i32)),
         ("end", Spec(row, i32)),
-        ("table", Spec((sequences(), symbol("L", 1, PAGES)), i32)),
+        ("table", Spec((sequences(), symbol("L", 1, pages)), i32)),
     ]
 
 

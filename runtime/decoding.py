@@ -52,6 +52,10 @@ class Decoder:
         tokens = next(p for p in manifest.inputs if p.name == "ids").shape[0]
         self.most = tokens if isinstance(tokens, int) else limits[tokens]
         self.vocabulary = int(manifest.outputs[0].shape[1])
+        columns = [p.shape[1] for p in manifest.inputs if p.name == "table"]
+        most = [n if isinstance(n, int) else limits[n] for n in columns]
+        self.context = most[0] * self.page if most else None
+        self.others = [port.name for port in manifest.outputs[1:]]
 
     def pools(self, pages: int) -> dict[str, Array]:
         """Zeroed pools of all layers that attend."""
@@ -82,12 +86,20 @@ class DecodingSession:
                 "a session has at least one sequence of at least one token",
                 (("batch", batch), ("max_length", max_length)),
             )
+        if decoder.context is not None and max_length > decoder.context:
+            raise RunError(
+                "E0519",
+                "the model is not made for texts that long",
+                (("max_length", max_length), ("most", decoder.context)),
+                "begin the session with a smaller max_length",
+            )
         self.decoder, self.batch, self.max_length = decoder, batch, max_length
         self.columns = -(-max_length // decoder.page)
         count = batch * self.columns if pages is None else pages
         self.pages = Pages(decoder.pools(count), count)
         self._rows = decoder.rows(batch)
         self._before: _Before | None = None
+        self._beside: dict[int, dict[int, tuple[Array, ...]]] = {}
         self._sequences = [_Sequence() for _ in range(batch)]
         self._table = np.zeros((batch, self.columns), np.int32)
 
@@ -108,6 +120,32 @@ class DecodingSession:
         Recurrent layers add a row for each sequence: ``(K - 1) * C + H * N * P``.
         """
         return self.pages.bytes + sum(row.nbytes for row in self._rows.values())
+
+    @property
+    def hidden(self) -> Array:
+        """What the model's last product was given for each sequence's last token ``[batch, D]``.
+
+        Of a program compiled with ``hidden=True``; E0524 as :meth:`beside`.
+        """
+        return self.beside("hidden")
+
+    def beside(self, output: str) -> Array:
+        """Another output than the logits, of each sequence's last token: ``[batch, ...]``.
+
+        E0524 for one that the program does not have, and where the last run gave no logits of that
+        token: after :meth:`truncate` to before it, or in a fork.
+        """
+        try:
+            at = self.decoder.others.index(output)
+            last = [self._beside[s][q.length][at] for s, q in enumerate(self._sequences)]
+        except (ValueError, KeyError):
+            raise RunError(
+                "E0524",
+                f"there is no '{output}' of the last tokens",
+                (("computed beside logits", ", ".join(self.decoder.others) or "nothing"),),
+                "compile with hidden=True or medusa=..., and ask after prefill, decode or verify",
+            ) from None
+        return np.stack(last)
 
     def prefill(self, prompts: Prompt | Sequence[Prompt]) -> Array:
         """Add a prompt to each sequence; returns the logits ``[batch, V]`` after their last tokens.
@@ -163,12 +201,13 @@ class DecodingSession:
                     "a sequence has not that many tokens",
                     (("has", sequence.length), ("kept", wanted)),
                 )
-        replayed = self._replayed(lengths)
+        beside, replayed = self._beside, self._replayed(lengths)
         for s, wanted in enumerate(lengths):
             self._keep(s, wanted - len(replayed.get(s, [])))
         if replayed:
             parts = list(replayed.items())
             self._step(parts, [0])
+            self._beside = beside
 
     def reset(self) -> None:
         """Forget everything."""
@@ -181,7 +220,7 @@ class DecodingSession:
         made.columns, made.pages, made._table = self.columns, self.pages, self._table.copy()
         made._sequences = [s.copy() for s in self._sequences]
         made._rows = {name: row.copy() for name, row in self._rows.items()}
-        made._before = None
+        made._before, made._beside = None, {}
         for sequence in made._sequences:
             for page in sequence.pages:
                 self.pages.share(page)
@@ -229,7 +268,13 @@ class DecodingSession:
         )
         for s, tokens in parts:
             self._sequences[s].length += len(tokens)
-        return next(iter(made.values()))
+        logits, *others = made.values()
+        ends = np.asarray(given["end"])
+        self._beside = {s: at for s, at in self._beside.items() if s not in dict(parts)}
+        for r, token in enumerate(rows if others else ()):
+            kept = self._beside.setdefault(int(sequence[token]), {})
+            kept[int(ends[token])] = tuple(other[r] for other in others)
+        return logits
 
     def _room(self, parts: Sequence[tuple[int, list[int]]]) -> None:
         """Have pages for more tokens, which nobody else holds where they are written to."""

@@ -24,7 +24,7 @@ from tapeout.runtime.tensors import (
 )
 
 if TYPE_CHECKING:
-    from tapeout.runtime.decoding import DecodingSession
+    from tapeout.runtime.decoding import Decoder, DecodingSession
     from tapeout.runtime.profile import KernelTime
     from tapeout.runtime.session import Session
 
@@ -111,18 +111,32 @@ class Program:
         return Session(self.run_on, self.manifest, sizes, self._first)
 
     def decoding(
-        self, batch: int = 1, max_length: int = 2048, pages: int | None = None
+        self, batch: int = 1, max_length: int | None = None, pages: int | None = None
     ) -> "DecodingSession":
         """Begin a session of a language model: ``batch`` sequences of up to ``max_length`` tokens.
 
+        Without ``max_length`` 2048 tokens, or as many as the model is made for.
         ``pages`` of 64 tokens the cache has; enough for all sequences when None. Forks share them.
         Errors: E0519 for a program that is no language model.
         """
-        from tapeout.runtime.decoding import Decoder, DecodingSession, is_decoder
+        from tapeout.runtime.decoding import DecodingSession
+
+        decoder = self._decoder()
+        if max_length is None:
+            max_length = min(2048, decoder.context or 2048)
+        return DecodingSession(decoder, batch, max_length, pages)
+
+    @property
+    def context(self) -> int | None:
+        """How many tokens a language model is made for; None where there is no limit. E0519."""
+        return self._decoder().context
+
+    def _decoder(self) -> "Decoder":
+        from tapeout.runtime.decoding import Decoder, is_decoder
 
         if not is_decoder(self.manifest):
             raise RunError("E0519", "the program is no language model", (), "program.session()")
-        return DecodingSession(Decoder(self.run_on, self.manifest), batch, max_length, pages)
+        return Decoder(self.run_on, self.manifest)
 
     def run_on(self, inputs: Mapping[str, Any], states: Mapping[str, Array]) -> Arrays:
         """Run once on states that the caller keeps, which are changed in place."""

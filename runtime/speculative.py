@@ -53,6 +53,27 @@ class Lookup:
 
 
 @dataclass
+class Heads:
+    """Guesses by heads of the model itself, which its program computes beside the logits.
+
+    Each says one token further ahead, from the hidden state of the token before the first guess.
+    Source: Cai et al. 2024, arXiv:2401.10774; its heads in a line, without its trees.
+    """
+
+    session: DecodingSession
+    sampler: Sampler
+
+    def guess(self, tokens: Sequence[int], count: int) -> list[Guess]:
+        """What the heads said of the last token that the cache has."""
+        text, found = list(tokens), list[Guess]()
+        for logits in self.session.beside("medusa")[0][:count]:
+            chances = self.sampler.probabilities(logits, text)
+            found.append(Guess(self.sampler.draw(chances), chances))
+            text.append(found[-1].token)
+        return found
+
+
+@dataclass
 class SmallModel:
     """Guesses by a smaller model of the same vocabulary, whose cache follows the text."""
 
@@ -93,35 +114,27 @@ def generate(
     """
     text = list(prompt)
     logits = session.prefill(text)[0]
+    chances = sampler.probabilities(logits, text)
     while True:
-        chances = sampler.probabilities(logits, text)
+        # This token is in the text, and not yet in the cache.
         token = sampler.draw(chances)
         yield token
         text.append(token)
         room = session.max_length - session.lengths[0] - 1
         guesses = draft.guess(text, min(ahead, room)) if draft is not None and room > 0 else []
-        if not guesses:
-            logits = session.decode([token])[0]
-            continue
         found = session.verify([[token, *(g.token for g in guesses)]])[0]
         kept = 0
-        for guess, logits in zip(guesses, found, strict=False):
-            chances = sampler.probabilities(logits, text)
-            if not _accepted(guess, chances, sampler):
-                break
-            yield guess.token
-            text.append(guess.token)
+        chances = sampler.probabilities(found[0], text)
+        while kept < len(guesses) and _accepted(guesses[kept], chances, sampler):
+            yield guesses[kept].token
+            text.append(guesses[kept].token)
             kept += 1
+            chances = sampler.probabilities(found[kept], text)
         session.rollback(len(guesses) - kept)
-        if kept == len(guesses):
-            logits = found[-1]
-            continue
-        # What is drawn in place of a refused guess makes up for what guesses take too often.
-        left = np.maximum(chances - guesses[kept].probabilities, 0)
-        token = sampler.draw(left / left.sum())
-        yield token
-        text.append(token)
-        logits = session.decode([token])[0]
+        if kept < len(guesses):
+            # What is drawn in place of a refused guess makes up for what guesses take too often.
+            left = np.maximum(chances - guesses[kept].probabilities, 0)
+            chances = left / left.sum()
 
 
 def _accepted(guess: Guess, chances: Array, sampler: Sampler) -> bool:

@@ -45,11 +45,12 @@ class Cache:
     layers: tuple[Layer, ...]
     recurrences: tuple[Recurrence, ...] = ()
     tree: bool = False
+    context: int | None = None
     values: dict[str, SSAValue] = field(default_factory=dict[str, SSAValue])
 
     def inputs(self, tokens: Expr) -> list[tuple[str, Spec]]:
         """Names and types of what the program takes for its cache."""
-        found = places(tokens) if self.layers else []
+        found = places(tokens, self.context) if self.layers else []
         if self.recurrences:
             found += [(name, Spec((sequences(),), i32)) for name in ("start", "stop")]
         return [*found, ("tree", Spec((tokens,), i64))] if self.tree else found
@@ -60,8 +61,8 @@ class Cache:
         return [*paged, *((r.name, r.spec) for r in self.recurrences)]
 
 
-def cache_of(graph: fx.Graph, tree: bool = False) -> Cache | None:
-    """What the calls of a graph ask to be kept; None without any."""
+def cache_of(graph: fx.Graph, tree: bool = False, context: int | None = None) -> Cache | None:
+    """What the calls of a graph ask to be kept, of ``context`` tokens; None without any."""
     layers: list[Layer] = []
     recurrences: list[Recurrence] = []
     for node in graph.nodes:
@@ -77,7 +78,7 @@ def cache_of(graph: fx.Graph, tree: bool = False) -> Cache | None:
         elif str(node.target) == SCAN:
             x, b = (_shape(node.args[i]) for i in (0, 2))
             recurrences.append(Recurrence(f"scan.{node.args[4]}", (x[2], b[3], x[3])))
-    cache = Cache(tuple(layers), tuple(recurrences), tree)
+    cache = Cache(tuple(layers), tuple(recurrences), tree, context)
     names = [name for name, _ in cache.states()]
     assert len(set(names)) == len(names), "each state has one owner"
     return cache if names else None

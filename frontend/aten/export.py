@@ -37,10 +37,14 @@ WHOLE = (
 
 @dataclass(frozen=True)
 class Exported:
-    """A program, and what the user calls its symbols: torch's name to the one of its ``Dim``."""
+    """A program, and what the user calls its symbols: torch's name to the one of its ``Dim``.
+
+    ``context``: how many tokens a language model is made for, where it limits that.
+    """
 
     program: ExportedProgram
     names: Mapping[str, str] = field(default_factory=dict[str, str])
+    context: int | None = None
 
 
 def exported(

@@ -49,7 +49,7 @@ def import_program(made: Exported, dims: Mapping[str, Range] | None = None) -> M
     if lacking:
         raise together(lacking, "operators have no support")
     sizes = Sizes(program.range_constraints, made.names, dims)
-    importer = Importer(program, sizes)
+    importer = Importer(program, sizes, made.context)
     return importer.run()
 
 
@@ -60,8 +60,8 @@ class _Lost(Exception):
 class Importer:
     """Runs the rules over a graph; ``values`` holds what each of its nodes became."""
 
-    def __init__(self, program: ExportedProgram, sizes: Sizes) -> None:
-        self.program, self.sizes = program, sizes
+    def __init__(self, program: ExportedProgram, sizes: Sizes, context: int | None = None) -> None:
+        self.program, self.sizes, self.context = program, sizes, context
         self.values: dict[fx.Node, Any] = {}
         self.refusals: list[CompileError] = []
         self.weights: dict[tuple[Any, ...], SSAValue] = {}
@@ -79,7 +79,7 @@ class Importer:
         self.sizes.tell(d for _, s in ports for d in s.dims)
         names = [str(s.target) for _, s in states]
         kept = [(name, self.spec(n)) for name, (n, _) in zip(names, states, strict=True)]
-        cache = cache_of(graph)
+        cache = cache_of(graph, context=self.context)
         more = [] if cache is None else cache.inputs(_tokens(ports))
         cached = [] if cache is None else cache.states()
         ports += [*more, *kept, *cached]

@@ -2,42 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from tapeout.frontend.aten.export import Exported, exported
+from tapeout.frontend.llm.heads import Heads, heads_of
 from tapeout.frontend.llm.hooks import hooked
+from tapeout.frontend.llm.state_space import STATE_SPACE
 from tapeout.ir.decoding import TOKENS
 
 
 class Step(torch.nn.Module):
     """Tokens of any sequences, each with its place: ``ids [T]``, ``positions [T]``.
 
-    ``rows [R]`` are the tokens whose logits ``[R, V]`` are wanted.
+    ``rows [R]`` are the tokens whose logits ``[R, V]`` are wanted. Beside them, where asked for:
+    ``hidden [R, D]``, what the last product is given, and of ``heads`` ``medusa [R, M, V]``.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, hidden: bool = False, heads: Heads | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.hidden, self.heads = model, hidden, heads
 
     def forward(
         self, ids: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor
-    ) -> torch.Tensor:
-        """Logits."""
+    ) -> dict[str, torch.Tensor]:
+        """Logits, and what else is wanted."""
+        given: list[torch.Tensor] = []
+        last = self.model.get_output_embeddings()
+        hook = last.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
         out = self.model(
             input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=rows
         )
-        return out.logits[0]
+        hook.remove()
+        found = {"logits": out.logits[0]}
+        if self.hidden:
+            found["hidden"] = given[0][0]
+        if self.heads is not None:
+            found["medusa"] = self.heads(given[0][0])
+        return found
 
 
-def exported_step(model: Any) -> Exported:
-    """Export a causal model of ``transformers``; the refusals of ``exported``."""
+def exported_step(model: Any, hidden: bool = False, medusa: Path | None = None) -> Exported:
+    """Export a causal model of ``transformers``; the refusals of ``exported``.
+
+    ``hidden``: with hidden states as an output. ``medusa``: a file of heads that guess ahead.
+    """
     ids, rows = torch.zeros(7, dtype=torch.long), torch.tensor([2, 6])
     tokens, wanted = (
         torch.export.Dim("T", min=1, max=TOKENS),
         torch.export.Dim("R", min=1, max=TOKENS),
     )
     shapes = {"ids": {0: tokens}, "positions": {0: tokens}, "rows": {0: wanted}}
+    heads = None if medusa is None else heads_of(medusa, model)
     with hooked(model):
-        return exported(Step(model), (ids, torch.arange(7), rows), dynamic_shapes=shapes)
+        step = Step(model, hidden, heads)
+        made = exported(step, (ids, torch.arange(7), rows), dynamic_shapes=shapes)
+    return replace(made, context=context_of(model))
+
+
+def context_of(model: Any) -> int | None:
+    """How many tokens a model is made for: None where each of its positions is computed alike.
+
+    Positions with a table of their own end with it. Rotary angles that change with the length of
+    the text (``dynamic``, ``longrope``) are those of a short text up to the original length.
+    """
+    config = model.config
+    most = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    rotary = any("Rotary" in type(part).__name__ for part in model.modules())
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = rope.values() if rope and all(isinstance(v, dict) for v in rope.values()) else [rope]
+    lengths = [
+        each.get("original_max_position_embeddings") or most
+        for each in kinds
+        if each.get("rope_type") in ("dynamic", "longrope")
+    ]
+    if lengths:
+        return min(lengths)
+    return None if rotary or model.config.model_type in STATE_SPACE else most

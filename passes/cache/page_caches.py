@@ -117,13 +117,27 @@ class _Paging:
         wanted = symbol("R", 1, TOKENS)
         states = [each for layer in layers for each in layer.states]
         taken = [("ids", Spec(row, i64)), ("positions", Spec(row, i64))]
-        taken += [("rows", Spec((wanted,), i64)), *places(self.tokens)]
+        taken += [("rows", Spec((wanted,), i64)), *places(self.tokens, self.context(block))]
         for name, its in [*taken, *states]:
             self.values[name] = block.insert_arg(TensorType(its), len(block.args))
         properties = self.entry.properties
         properties["inputs"] = StrsAttr(tuple(self.values))
         properties["outputs"] = StrsAttr(("logits", *(name for name, _ in states)))
         properties["states"] = StrsAttr(tuple(name for name, _ in states))
+
+    def context(self, block: Block) -> int | None:
+        """How many tokens the tables have that are read at positions; None without such."""
+        found: list[Expr] = []
+        for op in block.ops:
+            if isinstance(op, GatherOp):
+                at = positions(op.indices, self.edit_before(op))
+                if at is not None and not self.past.symbols().isdisjoint(at.base.symbols()):
+                    found.append(spec(op.x).dims[op.axis.data])
+            elif isinstance(op, SliceOp):
+                axes = enumerate(op.starts.data)
+                moved = [a for a, s in axes if (s - self.past).constant is not None]
+                found += [spec(op.x).dims[a] for a in moved]
+        return min((n.constant for n in found if n.constant is not None), default=None)
 
     def attend(self, number: int, op: AttentionOp, cache: _Cache) -> None:
         """Put attention on pages in the place of one on joined keys."""

@@ -4,21 +4,24 @@ For each token and group of heads: scores of a page's keys, their exponentials, 
 with the page's values make a *partial* result: the greatest score, the sum of exponentials, the
 sum of values. Partials are merged in the order of pages to that of a chunk of pages, and those of
 chunks in their order. What a token gets is thus the same bits whatever tokens stand beside it, and
-whichever of its keys came in the same run.
+whichever of its keys came in the same run. Where tokens are few, the chunks of a long sequence are
+tasks of their own, merged afterwards in the same order, so that all threads share its keys.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import i32, i64
-from tapeout.ir.expr import Expr, ceildiv
+from tapeout.ir.expr import Expr, as_expr, ceildiv, minimum
 from tapeout.ir.ops.paged import TREE, PagedAttentionOp, WriteSlotsOp
 from tapeout.ir.ops.structure import KernelOp
+from tapeout.ir.tile.builder import Loop
 from tapeout.ir.tile.ops import Bounds, index_operand, lane
 from tapeout.ir.types import IntsAttr, spec
 from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, start
@@ -27,6 +30,8 @@ from tapeout.passes.tile.product import row_blocks
 
 CHUNK = 8
 """Pages whose partial results are merged before they meet those of others."""
+SPLIT = 64
+"""Tokens times groups up to which chunks are tasks: more keep all threads busy by themselves."""
 
 
 def lower_write_slots(kernel: KernelOp, machine: Machine, _: Set[int] = frozenset()) -> Lowered:
@@ -90,21 +95,72 @@ class _Paged:
         self.b, self.pull = start(kernel, f"attention of [{shape}] on pages of {self.lines}")
 
     def build(self) -> Lowered:
+        """Tasks are tokens and groups; where these are few, chunks of pages too."""
         b = self.b
-        with b.parallel("t", self.tokens) as t, b.parallel("g", self.groups) as g:
-            columns = ceildiv(self.depth_v, self.width) * self.width
-            lines = ceildiv(self.lines, self.width) * self.width
-            self.scores = b.alloc([self.rows, lines], self.dtype)
-            self.whole, self.part = (b.alloc([self.rows, columns], self.dtype) for _ in range(2))
-            seen = self.seen(t.iv)
-            sequence = self.place(self.root.sequence, [t.iv], spec(self.root.table).dims[0])
-            for lo, hi, size in row_blocks(self.share, self.rows):
-                if lo == hi:
-                    continue
-                with b.loop("h", lo, hi, size) as h, self.pull.scope():
-                    head = g.iv * self.share + h.iv
-                    self.token((t.iv, head, g.iv), size, seen, sequence)
+        chunks = ceildiv(spec(self.root.table).dims[1], CHUNK)
+        # 1 where chunks are tasks of their own, else 0.
+        few = minimum(as_expr(SPLIT) // (self.tokens * self.groups), 1) * minimum(chunks - 1, 1)
+        if few.constant != 0:
+            self.split(self.tokens * few, chunks)
+        if few.constant != 1:
+            tokens = self.tokens * (1 - few)
+            with b.parallel("t", tokens) as t, b.parallel("g", self.groups) as g:
+                self.scratch()
+                for at, size, seen, sequence in self.head_blocks(t.iv, g.iv):
+                    self.token(at, size, seen, sequence)
         return Lowered(b.program)
+
+    def scratch(self) -> None:
+        columns, lines = (-(-int(n) // self.width) * self.width for n in (self.depth_v, self.lines))
+        self.scores = self.b.alloc([self.rows, lines], self.dtype)
+        self.whole, self.part = (self.b.alloc([self.rows, columns], self.dtype) for _ in range(2))
+
+    def head_blocks(
+        self, t: Expr, g: Expr
+    ) -> Iterator[tuple[tuple[Expr, Expr, Expr], int, Seen, SSAValue]]:
+        """Open a loop over a group's heads for each size of block; token, first head and group."""
+        seen = self.seen(t)
+        sequence = self.place(self.root.sequence, [t], spec(self.root.table).dims[0])
+        for lo, hi, size in row_blocks(self.share, self.rows):
+            if lo == hi:
+                continue
+            with self.b.loop("h", lo, hi, size) as h, self.pull.scope():
+                yield (t, g * self.share + h.iv, g), size, seen, sequence
+
+    def split(self, tokens: Expr, chunks: Expr) -> None:
+        """Partials of all chunks first, then what :meth:`token` does with them, in its order."""
+        b, width = self.b, self.width
+        columns = -(-int(self.depth_v) // width) * width
+        heads = -(-int(self.share) // self.rows) * self.rows
+        most = minimum(self.tokens, SPLIT)
+        # Behind a partial's values stand its greatest score and its sum.
+        kept = b.alloc([most, self.groups, chunks, heads, columns + width], self.dtype, "shared")
+        with b.parallel("t", tokens) as t, b.parallel("g", self.groups) as g:
+            with b.parallel("c", chunks) as c:
+                self.scratch()
+                for at, size, seen, sequence in self.head_blocks(t.iv, g.iv):
+                    one = self.chunk(at, size, seen, sequence, c.iv)
+                    index = [t.iv, g.iv, c.iv, at[1] - g.iv * self.share + lane(0, size)]
+                    for column, _ in self.columns():
+                        values = b.load(self.part, [lane(0, size), column], (size, width))
+                        b.store(values, kept, [*index, column])
+                    b.store(one.top, kept, [*index, as_expr(columns)])
+                    b.store(one.total, kept, [*index, as_expr(columns + 1)])
+        with b.parallel("t", tokens) as t, b.parallel("g", self.groups) as g:
+            self.scratch()
+            for at, size, seen, _ in self.head_blocks(t.iv, g.iv):
+                self.clear(self.whole, size)
+                with self.chunks(size, seen) as c, self.pull.scope():
+                    index = [t.iv, g.iv, c.iv, at[1] - g.iv * self.share + lane(0, size)]
+                    one = Partial(
+                        *(b.load(kept, [*index, as_expr(columns + i)], (size, 1)) for i in range(2))
+                    )
+                    merged, keep, take = self.merged(Partial(*c.carried), one)
+                    for column, _ in self.columns():
+                        part = b.load(kept, [*index, column], (size, width))
+                        self.merge_values(column, part, keep, take, size)
+                    c.next = [merged.top, merged.total]
+                self.finish(at, size, c.results[1])
 
     # Numbers that data decides
 
@@ -132,30 +188,52 @@ class _Paged:
     # One token and a block of its heads
 
     def token(self, at: tuple[Expr, Expr, Expr], size: int, seen: Seen, sequence: SSAValue) -> None:
-        b, t = self.b, at[0]
         self.clear(self.whole, size)
-        chunks = [b.map("div", seen.lo, number(b, CHUNK)), self.up(seen.hi, CHUNK)]
-        lo, hi = index_operand(0), index_operand(1)
-        start_with = [*self.nothing(size)]
-        with b.loop("c", lo, hi, 1, start_with, indices=chunks) as c, self.pull.scope():
-            first = b.map("max", seen.lo, number(b, c.iv * CHUNK))
-            last = b.map("min", seen.hi, number(b, (c.iv + 1) * CHUNK))
-            self.clear(self.part, size)
-            inner = self.nothing(size)
-            with b.loop("l", lo, hi, 1, inner, indices=[first, last]) as n, self.pull.scope():
-                page = self.table(sequence, n.iv)
-                n.next = self.page(at, size, seen, n.iv, page, Partial(*n.carried))
-            merged, keep, take = self.merged(Partial(*c.carried), Partial(*n.results))
-            self.merge_values(keep, take, size)
+        with self.chunks(size, seen) as c, self.pull.scope():
+            one = self.chunk(at, size, seen, sequence, c.iv)
+            merged, keep, take = self.merged(Partial(*c.carried), one)
+            for column, _ in self.columns():
+                part = self.b.load(self.part, [lane(0, size), column], (size, self.width))
+                self.merge_values(column, part, keep, take, size)
             c.next = [merged.top, merged.total]
-        total = c.results[1]
+        self.finish(at, size, c.results[1])
+
+    def chunks(self, size: int, seen: Seen) -> AbstractContextManager[Loop]:
+        """Open a loop over the chunks that a token sees, which carries a partial."""
+        b = self.b
+        ends = [b.map("div", seen.lo, number(b, CHUNK)), self.up(seen.hi, CHUNK)]
+        lo, hi = index_operand(0), index_operand(1)
+        return b.loop("c", lo, hi, 1, self.nothing(size), indices=ends)
+
+    def chunk(
+        self,
+        at: tuple[Expr, Expr, Expr],
+        size: int,
+        seen: Seen,
+        sequence: SSAValue,
+        number_of: Expr,
+    ) -> Partial:
+        """The partial of a chunk's pages; its values stand in ``part``."""
+        b = self.b
+        first = b.map("max", seen.lo, number(b, number_of * CHUNK))
+        last = b.map("min", seen.hi, number(b, (number_of + 1) * CHUNK))
+        self.clear(self.part, size)
+        lo, hi, inner = index_operand(0), index_operand(1), self.nothing(size)
+        with b.loop("l", lo, hi, 1, inner, indices=[first, last]) as n, self.pull.scope():
+            page = self.table(sequence, n.iv)
+            n.next = self.page(at, size, seen, n.iv, page, Partial(*n.carried))
+        return Partial(*n.results)
+
+    def finish(self, at: tuple[Expr, Expr, Expr], size: int, total: SSAValue) -> None:
+        """Store what stands in ``whole`` over the sum of exponentials; 0 where nothing is seen."""
+        b = self.b
         none = b.map("eq", total, self.literal(0))
         total = b.map("where", none, self.literal(1), total)
         for column, bounds in self.columns():
             index = [lane(0, size), column]
             y = b.map("div", b.load(self.whole, index, (size, self.width)), total)
             y = b.convert(y, spec(self.root.y).dtype)
-            b.store(y, b.outputs[0], [t, at[1] + lane(0, size), column], bounds)
+            b.store(y, b.outputs[0], [at[0], at[1] + lane(0, size), column], bounds)
 
     def up(self, x: SSAValue, by: int) -> SSAValue:
         return self.b.map("div", self.b.map("add", x, number(self.b, by - 1)), number(self.b, by))
@@ -309,13 +387,13 @@ class _Paged:
             kept = b.map("mul", b.load(self.part, index, (size, self.width)), keep)
             b.store(b.map("fma", j.results[0], take, kept), self.part, index)
 
-    def merge_values(self, keep: SSAValue, take: SSAValue, size: int) -> None:
-        """``whole = whole * keep + part * take``."""
-        b = self.b
-        for column, _ in self.columns():
-            index = [lane(0, size), column]
-            whole, part = (b.load(x, index, (size, self.width)) for x in (self.whole, self.part))
-            b.store(b.map("fma", part, take, b.map("mul", whole, keep)), self.whole, index)
+    def merge_values(
+        self, column: Expr, part: SSAValue, keep: SSAValue, take: SSAValue, size: int
+    ) -> None:
+        """``whole = whole * keep + part * take`` for some columns."""
+        b, index = self.b, [lane(0, size), column]
+        whole = b.load(self.whole, index, (size, self.width))
+        b.store(b.map("fma", part, take, b.map("mul", whole, keep)), self.whole, index)
 
     def columns(self) -> list[tuple[Expr, Bounds]]:
         """The columns of the values, as many at a time as a register tile has."""

@@ -29,6 +29,7 @@ from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, ProgramOp, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
+from tapeout.passes.tile import deep
 from tapeout.passes.tile.collapse import rebuilt
 from tapeout.passes.tile.kernel_io import (
     Lowered,
@@ -37,7 +38,6 @@ from tapeout.passes.tile.kernel_io import (
     accumulator,
     buffer_spec,
     depth,
-    sweep,
 )
 from tapeout.passes.tile.pull import Pull
 from tapeout.passes.tile.widened import widen_rows
@@ -48,13 +48,9 @@ Array = np.ndarray[Any, Any]
 CHUNK = 16
 # With fewer blocks of rows, writing a widened panel would cost more than it saves.
 LEAST_BLOCKS = 3
-# Of a long ``k``: rows in register tiles, columns and steps of ``k`` that one task has in L2.
-DEEP_CHUNK = 8
-DEEP_COLUMNS = 512
-DEEP_STEPS = 512
 # How far before its use a row of packed weights is asked for, where memory sets the pace.
 AHEAD_BYTES = 1024
-LINE_BYTES, PAGE_BYTES = 64, 4096
+PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ def lower_matmul(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Low
     is_weight = isinstance(root.b, BlockArgument) and root.b.index in constants
     if is_weight and spec(root.b).rank == 2:
         kernel = rows_joined(kernel, root.y, {root.b})
-    return _Product(kernel, machine, constants).build()
+    return Product(kernel, machine, constants).build()
 
 
 def row_blocks(rows: Expr, most: int) -> Iterator[tuple[Expr, Expr, int]]:
@@ -151,7 +147,9 @@ class _Left:
     widened: SSAValue | None
 
 
-class _Product:
+class Product:
+    """A product in the making: what its strategies share."""
+
     def __init__(self, kernel: KernelOp, machine: Machine, constants: Set[int]) -> None:
         self.kernel, self.machine = kernel, machine
         self.root = next(op for op in kernel.body.block.ops if isinstance(op, MatmulOp))
@@ -169,6 +167,7 @@ class _Product:
         self.widens = self.depth == 1 and spec(self.root.a).dtype is not self.dtype
 
     def build(self) -> Lowered:
+        """The tile program, and the layouts of its weights."""
         arguments = self.kernel.body.block.args
         inputs = [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)]
         packs: dict[int, Pack] = {}
@@ -186,15 +185,18 @@ class _Product:
         return Lowered(self.b.program, packs)
 
     def title(self) -> str:
+        """Sizes, for the head of the program."""
         shape = " x ".join(f"[{r}, {c}]" for r, c in ((self.m, self.k), (self.k, self.n)))
         batch = ", ".join(map(str, self.dims[:-2]))
         return f"product {shape}" + (f", batch [{batch}]" if batch else "")
 
     @property
     def program(self) -> ProgramOp:
+        """The program that is built."""
         return self.b.program
 
     def batch_loops(self, batch: list[Expr]) -> None:
+        """Loops over leading axes, and inside of them those over rows and columns."""
         if len(batch) < self.rank - 2:
             with self.b.parallel("b", self.dims[len(batch)]) as loop:
                 self.batch_loops([*batch, loop.iv])
@@ -224,13 +226,15 @@ class _Product:
         """Rows in whole register tiles with ``k`` cut into blocks, then the other rows.
 
         Sums are kept in scratch from block to block: every element adds up in the order of ``k``.
+        The other rows read all weights once more, so where rows turn out to be few, all are those.
         """
         _, whole, size = next(row_blocks(self.m, self.rows))
-        chunk, columns = DEEP_CHUNK * size, DEEP_COLUMNS // self.width * self.width
+        whole = whole * minimum(self.m // (CHUNK * self.rows + 1), 1)
+        chunk, columns = deep.CHUNK * size, deep.COLUMNS // self.width * self.width
         with self.b.parallel("c", whole, chunk) as rows:
             with self.b.parallel("j", self.n, columns) as loop, self.pull.scope():
                 end = minimum(rows.iv + chunk, whole)
-                _Deep(self, batch, loop.iv, columns, rows.iv, end, size).build()
+                deep.Task(self, batch, loop.iv, columns, rows.iv, end, size).build()
         if whole != self.m:
             with self.b.parallel("j", self.n, self.width) as loop, self.pull.scope():
                 self.panel(batch, loop.iv, whole, self.m)
@@ -283,7 +287,7 @@ class _Product:
     def ask_for_row(self, j: Expr, k: Expr) -> None:
         """Ask for packed weights before their turn: hardware does not look past a page."""
         panels = self.pull.buffers[self.root.b]
-        line = LINE_BYTES // spec(self.root.b).dtype.bytes
+        line = deep.LINE_BYTES // spec(self.root.b).dtype.bytes
         for first in range(0, self.width, line):
             self.b.prefetch(panels, [j // self.width, k, as_expr(first)], AHEAD_BYTES)
 
@@ -362,75 +366,3 @@ class _Product:
             tile = self.pull.at(value, index, (size, self.width), tuple(bounds))
             tile = self.b.broadcast(tile, (size, self.width))
             self.b.store(tile, buffer, index, bounds)
-
-
-class _Deep:
-    """One task of a product with a long ``k``: some rows, some panels, all of ``k`` in blocks.
-
-    A block of rows is copied: in place, rows that are pages apart would push each other out of L1.
-    """
-
-    def __init__(
-        self,
-        of: _Product,
-        batch: list[Expr],
-        j: Expr,
-        columns: int,
-        first: Expr,
-        end: Expr,
-        size: int,
-    ) -> None:
-        self.of, self.b, self.batch, self.size = of, of.b, batch, size
-        self.j, self.first, self.end = j, first, end
-        self.last = minimum(j + columns, of.n)
-        self.count = -(-int(of.k) // DEEP_STEPS)
-        self.steps = -(-int(of.k) // self.count)
-        room = -(-self.steps // of.machine.lanes) * of.machine.lanes
-        # An odd number of cache lines apart.
-        line = LINE_BYTES // of.dtype.bytes
-        apart = (-(-room // line) | 1) * line
-        self.rows = of.b.alloc([DEEP_CHUNK * size, apart], of.dtype)
-        self.sums = of.b.alloc([DEEP_CHUNK * size, columns], of.dtype)
-
-    def build(self) -> None:
-        """The first block of ``k`` begins the sums, the last one finishes them."""
-        final = self.steps * (self.count - 1)
-        self.block(ZERO, self.steps, begins=True)
-        if self.count > 2:
-            with self.b.loop("q", self.steps, final, self.steps) as q, self.of.pull.scope():
-                self.block(q.iv, self.steps)
-        self.block(as_expr(final), int(self.of.k) - final, ends=True)
-
-    def block(self, lo: Expr, steps: int, *, begins: bool = False, ends: bool = False) -> None:
-        """Add ``steps`` of ``k`` to the sums of all rows and columns."""
-        of, b, size, width = self.of, self.b, self.size, self.of.width
-        with b.loop("r", 0, self.end - self.first, size) as r, of.pull.scope():
-            self.copy(r.iv, lo, steps)
-        with b.loop("p", self.j, self.last, width) as p, of.pull.scope():
-            column = p.iv + lane(1, width)
-            cut: Bounds = ((column, of.n),) if of.n % width != 0 else ()
-            with b.loop("i", 0, self.end - self.first, size) as i, of.pull.scope():
-                at, shape = [i.iv + lane(0, size), p.iv - self.j + lane(1, width)], (size, width)
-                start = b.full(0, shape, of.dtype) if begins else b.load(self.sums, at, shape)
-                with b.loop("k", 0, steps, 1, [start]) as k:
-                    a = b.load(self.rows, [i.iv + lane(0, size), k.iv], (size, 1))
-                    k.next = [b.dot(a, of.packed_row(p.iv, lo + k.iv), k.carried[0])]
-                if ends:
-                    total = b.convert(k.results[0], spec(of.root.y).dtype)
-                    row = self.first + i.iv + lane(0, size)
-                    of.finish([*self.batch, row, column], size, total, cut)
-                else:
-                    b.store(k.results[0], self.sums, at)
-
-    def copy(self, r: Expr, lo: Expr, steps: int) -> None:
-        """A register tile's rows, some steps of ``k``, to scratch."""
-        of, b, size = self.of, self.b, self.size
-        left = [*of.batch_of(of.root.a, self.batch), self.first + r + lane(0, size)]
-
-        def part(first: Expr, width: int, bounds: Bounds, _: list[SSAValue]) -> list[SSAValue]:
-            at = first + lane(1, width)
-            tile = of.pull.at(of.root.a, [*left, lo + at], (size, width), tuple(bounds))
-            b.store(b.broadcast(tile, (size, width)), self.rows, [r + lane(0, size), at], bounds)
-            return []
-
-        sweep(b, of.pull, "k", 0, as_expr(steps), [of.machine.lanes], [[]], part)

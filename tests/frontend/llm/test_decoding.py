@@ -76,6 +76,16 @@ def test_parts_of_a_prompt_give_the_bits_of_the_whole(either: Program) -> None:
         np.testing.assert_array_equal(np.concatenate(parts), whole, err_msg=str(cuts))
 
 
+def test_chunks_of_a_long_text_give_the_bits_of_the_whole(program: Program) -> None:
+    # Many tokens read their keys one chunk after the other, one token has all chunks at once.
+    tokens = prompt(1100)
+    whole = program.decoding(max_length=1200).verify([tokens])[0]
+    session = program.decoding(max_length=1200)
+    session.prefill(tokens[:1090])
+    for i in range(1090, 1100):
+        np.testing.assert_array_equal(session.decode([tokens[i]])[0], whole[i])
+
+
 def test_a_ragged_batch_gives_the_bits_of_each_alone(either: Program) -> None:
     prompts = [prompt(n) for n in (3, 70, 129, 64)]
     session = either.decoding(batch=len(prompts), max_length=200)
