@@ -38,14 +38,20 @@ def test_what_comes_later_changes_nothing_before(
             np.testing.assert_allclose(whole[:, :length], part, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def decoder(zoo: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model's checkpoint as a program that decodes."""
+    output = tmp_path_factory.mktemp("charlm") / "decoder.tapeout"
+    return tapeout.compile(zoo("charlm").folder / "checkpoint", output=output)
+
+
 def test_the_decoder_is_as_sure_of_a_text_as_torch(
-    zoo: Callable[[str], Any], tmp_path: Path
+    zoo: Callable[[str], Any], decoder: Path
 ) -> None:
     """Perplexity of held-out text, read by a session as prompts and one byte after the other."""
-    path = tapeout.compile(zoo("charlm").folder / "checkpoint", output=tmp_path / "m.tapeout")
     held = zoo("charlm").arrays("validation")
     windows, nll = held["windows"][:96], held["nll"][:96].mean(dtype=np.float64)
-    with tapeout.load(path) as program:
+    with tapeout.load(decoder) as program:
         session = program.decoding(batch=8, max_length=windows.shape[1])
         whole = list[Any]()
         for part in np.split(windows, len(windows) // session.batch):
@@ -62,12 +68,11 @@ def test_the_decoder_is_as_sure_of_a_text_as_torch(
         assert np.exp(one_by_one) == pytest.approx(np.exp(torch_says), rel=1e-4)
 
 
-def test_generate_goes_on_with_words_of_the_text(zoo: Callable[[str], Any], tmp_path: Path) -> None:
-    path = tapeout.compile(zoo("charlm").folder / "checkpoint", output=tmp_path / "m.tapeout")
+def test_generate_goes_on_with_words_of_the_text(decoder: Path, tmp_path: Path) -> None:
     tokenizer = tmp_path / "tokenizer.json"
     _tokenizer_of_bytes().save(str(tokenizer))
     options = ["--prompt", "The value of", "--tokens", "110", "--tokenizer", str(tokenizer)]
-    result = CliRunner().invoke(main, ["generate", str(path), *options])
+    result = CliRunner().invoke(main, ["generate", str(decoder), *options])
     assert result.exit_code == 0, result.output
     known = set(re.findall(r"\w+", " ".join(pydoc_data.topics.topics.values())))
     # The last word may be cut.
