@@ -31,8 +31,11 @@ class Step(torch.nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Logits, and what else is wanted."""
         given: list[torch.Tensor] = []
-        last = self.model.get_output_embeddings()
-        hook = last.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+
+        def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            given.append(inputs[0])
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(keep)
         out = self.model(
             input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=rows
         )
@@ -70,15 +73,17 @@ def context_of(model: Any) -> int | None:
     the text (``dynamic``, ``longrope``) are those of a short text up to the original length.
     """
     config = model.config
-    most = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    most: int | None = getattr(config, "max_position_embeddings", None)
+    most = most or getattr(config, "n_positions", None)
     rotary = any("Rotary" in type(part).__name__ for part in model.modules())
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = rope.values() if rope and all(isinstance(v, dict) for v in rope.values()) else [rope]
-    lengths = [
-        each.get("original_max_position_embeddings") or most
-        for each in kinds
-        if each.get("rope_type") in ("dynamic", "longrope")
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    # Some models have parameters for each kind of layer.
+    kinds: list[dict[str, Any]] = [rope, *(v for v in rope.values() if isinstance(v, dict))]
+    varying = [each for each in kinds if each.get("rope_type") in ("dynamic", "longrope")]
+    originals: list[int | None] = [
+        each.get("original_max_position_embeddings") or most for each in varying
     ]
+    lengths = [length for length in originals if length is not None]
     if lengths:
         return min(lengths)
     return None if rotary or model.config.model_type in STATE_SPACE else most

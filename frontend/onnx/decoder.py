@@ -47,7 +47,8 @@ class Decoder:
 
 def is_decoder(model: CheckedModel) -> bool:
     """Whether a model takes tokens and past keys and values by the names that exporters give."""
-    return IDS in _inputs(model) and bool(_past(model))
+    ids = _inputs(model).get(IDS)
+    return ids is not None and len(_dims(ids)) == 2 and bool(_past(model))
 
 
 def as_decoder(model: CheckedModel, dims: Mapping[str, Range]) -> Decoder:

@@ -12,7 +12,7 @@ from tapeout.ir.build import Emit
 from tapeout.ir.decoding import TOKENS, Layer, attend, by_token, places
 from tapeout.ir.dtypes import i64
 from tapeout.ir.errors import CompileError
-from tapeout.ir.expr import Expr, as_expr, symbol
+from tapeout.ir.expr import ONE, Expr, as_expr, symbol
 from tapeout.ir.module import Module
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import MatmulOp
@@ -132,10 +132,11 @@ class _Paging:
             if isinstance(op, GatherOp):
                 at = positions(op.indices, self.edit_before(op))
                 if at is not None and not self.past.symbols().isdisjoint(at.base.symbols()):
-                    found.append(spec(op.x).dims[op.axis.data])
+                    axis: int = op.axis.data
+                    found.append(spec(op.x).dims[axis])
             elif isinstance(op, SliceOp):
-                axes = enumerate(op.starts.data)
-                moved = [a for a, s in axes if (s - self.past).constant is not None]
+                starts: tuple[Expr, ...] = op.starts.data
+                moved = [a for a, s in enumerate(starts) if (s - self.past).constant is not None]
                 found += [spec(op.x).dims[a] for a in moved]
         return min((n.constant for n in found if n.constant is not None), default=None)
 
@@ -177,7 +178,12 @@ class _Paging:
             return None
         dims, along = spec(value).dims, [a for a, step in enumerate(found.steps) if step]
         behind = (found.base - self.past).constant
-        if len(along) != 1 or found.steps[along[0]] != 1 or behind is None:
+        if behind is None:
+            return None
+        if self.tokens == ONE and all(d == ONE for d in dims):
+            line = emit.convert(self.moved(emit, behind), spec(value).dtype)
+            return emit.reshape(line, dims)
+        if len(along) != 1 or found.steps[along[0]] != 1:
             return None
         if dims[along[0]] != self.tokens:
             return None

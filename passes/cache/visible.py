@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from xdsl.ir import SSAValue
 
-from tapeout.ir.expr import Expr, is_at_least
+from tapeout.ir.expr import ONE, Expr, is_at_least
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.pointwise import MapOp
+from tapeout.ir.types import spec
 from tapeout.passes.match import HIDDEN, behind_repeats, number, operands_of
 from tapeout.passes.rewrite import Edit
 from tapeout.passes.simplify.positions import distance_of
@@ -20,7 +21,7 @@ def window_of(op: AttentionOp, past: Expr, edit: Edit) -> int | None:
     Query ``i`` is token ``past + i``, key ``j`` token ``j``: it has to see ``j <= past + i``, or of
     these just the last ``window``.
     """
-    bounds = _Bounds(past)
+    bounds = _Bounds(past, single=spec(op.q).dims[2] == ONE)
     if op.causal.data:
         bounds.add_limit(op.causal_offset.data[0])
     if op.mask is not None and not bounds.read(_condition(op.mask, edit), edit):
@@ -40,8 +41,10 @@ def _condition(mask: SSAValue, edit: Edit) -> SSAValue:
 class _Bounds:
     """What conditions that all have to hold leave to see."""
 
-    def __init__(self, past: Expr) -> None:
-        self.past, self.causal, self.window = past, False, 0
+    def __init__(self, past: Expr, single: bool) -> None:
+        # A single query is the last token: nothing stands behind it that it could see.
+        self.past, self.causal, self.window = past, single, 0
+        self.query = 0 if single else 1
 
     def add_limit(self, offset: Expr) -> bool:
         """Take ``j <= i + offset``; False when that hides one of the keys up to the query's own."""
@@ -73,9 +76,9 @@ class _Bounds:
         steps = tuple(sign * s for s in distance.steps)
         if len(steps) < 2 or any(steps[:-2]):
             return False
-        if steps[-2:] == (-1, 1):
+        if steps[-2:] == (-self.query, 1):
             return self.add_limit(-base)
-        if steps[-2:] != (1, -1):
+        if steps[-2:] != (self.query, -1):
             return False
         # past + i - j < window
         window = (self.past + 1 - base).constant

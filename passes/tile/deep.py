@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from xdsl.ir import SSAValue
 
+from tapeout.ir.dtypes import DType
 from tapeout.ir.expr import ZERO, Expr, as_expr, minimum
+from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, lane
 from tapeout.ir.types import spec
-from tapeout.passes.tile.kernel_io import sweep
-
-if TYPE_CHECKING:
-    from tapeout.passes.tile.product import Product
+from tapeout.passes.tile.kernel_io import Machine, sweep
+from tapeout.passes.tile.pull import Pull
 
 # Rows in register tiles, columns and steps of ``k`` that one task has in L2.
 CHUNK = 8
 COLUMNS = 512
 STEPS = 512
 LINE_BYTES = 64
+
+
+class Product(Protocol):
+    """What a task asks of the product that it belongs to."""
+
+    root: MatmulOp
+    b: TileBuilder
+    pull: Pull
+    machine: Machine
+    dtype: DType
+    width: int
+    n: Expr
+    k: Expr
+
+    def batch_of(self, value: SSAValue, batch: list[Expr]) -> list[Expr]:
+        """The place in an operand's leading axes."""
+        ...
+
+    def packed_row(self, j: Expr, k: Expr) -> SSAValue:
+        """A row of a panel of packed weights."""
+        ...
+
+    def finish(self, index: list[Expr], size: int, total: SSAValue, bounds: Bounds) -> None:
+        """Epilogue and store of a register tile."""
+        ...
 
 
 class Task:

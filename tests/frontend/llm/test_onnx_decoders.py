@@ -209,6 +209,12 @@ def grouped(past: str = "past_key_values.0", causal: bool = True) -> onnx.ModelP
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
+def _flat(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With tokens that have one axis alone."""
+    del model.graph.input[0].type.tensor_type.shape.dim[0]
+    return model
+
+
 def test_grouped_attention_of_genai_agrees_with_onnxruntime(tmp_path: Path) -> None:
     # ONNX Runtime has no type stubs.
     ort: Any = importlib.import_module("onnxruntime")
@@ -241,15 +247,17 @@ def test_the_cache_can_stay_inputs_and_outputs(tmp_path: Path) -> None:
     assert [port.name for port in program.outputs][1:] == ["present.0.key", "present.0.value"]
 
 
-def test_the_range_of_tokens_is_the_files(tmp_path: Path) -> None:
-    given = {"output": tmp_path / "a.tapeout", "dims": {"length": (1, 16)}}
-    program = tapeout.load(tapeout.compile(grouped(), **given))
-    tokens = prompt(40)
-    whole = program.decoding(max_length=64)
-    whole.prefill(tokens[:16])
-    session = program.decoding(max_length=64)
-    np.testing.assert_array_equal(session.prefill(tokens)[0].shape, (VOCABULARY,))
-    assert session.lengths == (40,)
+@pytest.mark.parametrize("most", [1, 16])
+def test_the_range_of_tokens_is_the_files(most: int, tmp_path: Path) -> None:
+    tokens = prompt(50)
+    texts: list[Array] = []
+    for number, dims in enumerate(({}, {"length": most if most == 1 else (1, most)})):
+        path = tapeout.compile(grouped(), output=tmp_path / f"{number}.tapeout", dims=dims)
+        session = tapeout.load(path).decoding(max_length=64)
+        assert session.decoder.most == (most if dims else 2048)
+        texts.append(session.prefill(tokens)[0])
+        assert session.lengths == (50,)
+    np.testing.assert_array_equal(*texts)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +266,7 @@ def test_the_range_of_tokens_is_the_files(tmp_path: Path) -> None:
         (grouped(causal=False), {}, "E0408", "neither causal nor a window"),
         (grouped(past="cached"), {"cache": "pages"}, "E0408", "past"),
         (grouped(), {"dims": {"batch": 2}}, "E0103", "--cache inputs"),
+        (_flat(grouped()), {"cache": "pages"}, "E0408", "no cache"),
     ],
 )
 def test_what_cannot_be_paged_is_refused(
