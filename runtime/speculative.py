@@ -122,7 +122,9 @@ def generate(
         text.append(token)
         room = session.max_length - session.lengths[0] - 1
         guesses = draft.guess(text, min(ahead, room)) if draft is not None and room > 0 else []
-        found = session.verify([[token, *(g.token for g in guesses)]])[0]
+        # Without guesses nothing is taken back, so a recurrent layer need not be copied.
+        tokens = [token, *(g.token for g in guesses)]
+        found = session.verify([tokens])[0] if guesses else session.decode(tokens)
         kept = 0
         chances = sampler.probabilities(found[0], text)
         while kept < len(guesses) and _accepted(guesses[kept], chances, sampler):
@@ -130,8 +132,8 @@ def generate(
             text.append(guesses[kept].token)
             kept += 1
             chances = sampler.probabilities(found[kept], text)
-        session.rollback(len(guesses) - kept)
         if kept < len(guesses):
+            session.rollback(len(guesses) - kept)
             # What is drawn in place of a refused guess makes up for what guesses take too often.
             left = np.maximum(chances - guesses[kept].probabilities, 0)
             chances = left / left.sum()
