@@ -72,3 +72,19 @@ def greedy(session: DecodingSession, tokens: Array, count: int) -> list[int]:
         found.append(int(logits[0].argmax()))
         logits = session.decode([found[-1]])
     return found
+
+
+def greedy_by_torch(model: Any, tokens: Array, count: int) -> tuple[Array, Array]:
+    """The text that ``transformers`` writes, prompt and all, and the logits after each token."""
+    ids = torch.from_numpy(tokens)[None]
+    with torch.no_grad():
+        text = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=count,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )[0]
+        logits = model(input_ids=text[None], use_cache=False).logits[0]
+    return text.numpy(), logits.numpy()

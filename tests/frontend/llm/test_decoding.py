@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import tapeout
 from tapeout.runtime.decoding import DecodingSession
@@ -21,7 +20,7 @@ from tapeout.runtime.program import Program
 from tapeout.runtime.sampling import Sampler
 from tapeout.runtime.speculative import Lookup, generate
 
-from .small import ARCHITECTURES, VOCABULARY, greedy, prompt
+from .small import ARCHITECTURES, VOCABULARY, greedy, greedy_by_torch, prompt
 
 PROMPTS = (1, 7, 128, 513)
 NEW = 64
@@ -49,21 +48,11 @@ def compiled(name: str, folder: Path) -> Program:
 def test_greedy_tokens_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     model, loaded = ARCHITECTURES[name](), compiled(name, tmp_path)
     for length in PROMPTS:
-        ids = torch.from_numpy(prompt(length))[None]
-        with torch.no_grad():
-            want = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=NEW,
-                do_sample=False,
-                eos_token_id=None,
-                pad_token_id=0,
-            )[0]
-            logits = model(input_ids=want[None], use_cache=False).logits[0].numpy()
+        want, logits = greedy_by_torch(model, prompt(length), NEW)
         session = loaded.decoding(max_length=length + NEW)
         assert greedy(session, prompt(length), NEW) == want[length:].tolist()
         session.reset()
-        (have,) = session.verify([want.numpy()])
+        (have,) = session.verify([want])
         np.testing.assert_allclose(have, logits, atol=1e-3)
 
 

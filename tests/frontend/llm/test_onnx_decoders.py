@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 import tapeout
 from tapeout.ir.errors import CompileError
 
-from .small import ARCHITECTURES, VOCABULARY, Array, greedy, prompt
+from .small import ARCHITECTURES, VOCABULARY, Array, greedy, greedy_by_torch, prompt
 
 NEW = 64
 BATCH, TOKENS, PAST = 2, 3, 5
@@ -105,21 +105,11 @@ def test_greedy_tokens_are_those_of_transformers(
     path = exported(model, tmp_path / "model.onnx", scripted=scripted, positions=positions)
     program = tapeout.load(tapeout.compile(path, output=tmp_path / "model.tapeout"), threads=2)
     for length in (1, 7, 100):
-        ids = torch.from_numpy(prompt(length))[None]
-        with torch.no_grad():
-            want = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=NEW,
-                do_sample=False,
-                eos_token_id=None,
-                pad_token_id=0,
-            )[0]
-            logits = model(input_ids=want[None], use_cache=False).logits[0].numpy()
+        want, logits = greedy_by_torch(model, prompt(length), NEW)
         session = program.decoding(max_length=length + NEW)
         assert greedy(session, prompt(length), NEW) == want[length:].tolist()
         session.reset()
-        (have,) = session.verify([want.numpy()])
+        (have,) = session.verify([want])
         np.testing.assert_allclose(have, logits, atol=1e-3)
     # Tokens of several sequences stand in one run, so none may see the place of another.
     prompts = [prompt(n) for n in (3, 70)]
