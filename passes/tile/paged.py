@@ -65,10 +65,14 @@ def lower_paged_attention(kernel: KernelOp, machine: Machine, _: Set[int] = froz
 
 @dataclass(frozen=True)
 class Seen:
-    """What a token sees: slots ``[first, end)``, in the pages ``[lo, hi)``; tiles ``[1, 1]``."""
+    """What a token sees: slots ``[first, end)``, in the pages ``[lo, hi)``; tiles ``[1, 1]``.
+
+    Of the slots from ``end`` up to ``until`` it sees those that ``tree`` names.
+    """
 
     first: SSAValue
     end: SSAValue
+    until: SSAValue
     lo: SSAValue
     hi: SSAValue
     tree: SSAValue | None
@@ -176,14 +180,18 @@ class _Paged:
         first, end = (
             self.whole_number(self.pull.at(v, [t], (1, 1))) for v in (root.first, root.end)
         )
+        tree, until = None, end
+        if root.tree is not None:
+            tree = self.pull.at(root.tree, [t], (1, 1))
+            none = b.map("eq", tree, number(b, 0))
+            until = b.map("where", none, end, b.map("add", end, number(b, TREE)))
+            first = b.map("min", first, end)
         first = b.map("max", first, number(b, 0))
-        tree = None if root.tree is None else self.pull.at(root.tree, [t], (1, 1))
-        last = end if tree is None else b.map("add", end, number(b, TREE))
         count = spec(root.table).dims[1]
         lo = b.map("div", first, number(b, self.lines))
-        up = b.map("add", last, number(b, self.lines - 1))
+        up = b.map("add", until, number(b, self.lines - 1))
         hi = b.map("div", b.map("max", up, number(b, 0)), number(b, self.lines))
-        return Seen(first, end, lo, b.map("min", hi, number(b, count)), tree)
+        return Seen(first, end, until, lo, b.map("min", hi, number(b, count)), tree)
 
     # One token and a block of its heads
 
@@ -269,12 +277,13 @@ class _Paged:
         b = self.b
         base = number(b, place * self.lines)
         low = b.map("max", b.map("sub", seen.first, base), number(b, 0))
-        high = b.map("min", b.map("sub", seen.end, base), number(b, self.lines))
-        top = self.score(at, size, page, low, b.map("sub", seen.end, base), seen.tree)
+        high = b.map("min", b.map("sub", seen.until, base), number(b, self.lines))
+        top = self.score(at, size, page, low, high)
+        if seen.tree is not None:
+            top = self.prune(size, seen.tree, b.map("sub", seen.end, base), high, top)
         total = self.exponentials(top, size)
         merged, keep, take = self.merged(before, Partial(top, total))
-        until = high if seen.tree is None else number(b, self.lines)
-        self.add_values(at[2], size, page, (low, until), keep, take)
+        self.add_values(at[2], size, page, (low, high), keep, take)
         return [merged.top, merged.total]
 
     def score(
@@ -284,9 +293,8 @@ class _Paged:
         page: SSAValue,
         low: SSAValue,
         high: SSAValue,
-        tree: SSAValue | None,
     ) -> SSAValue:
-        """Scores of a page, hidden ones -inf; returns the greatest of each row."""
+        """Scores of lines ``[low, high)`` of a page, others -inf; returns each row's greatest."""
         b, (t, head, group) = self.b, at
         never = b.full(-math.inf, (size, self.width), self.dtype)
         with b.loop("n", 0, self.lines, self.width, [never]) as n, self.pull.scope():
@@ -302,7 +310,7 @@ class _Paged:
                 d.next = [b.dot(q, k, d.carried[0])]
             s = b.map("mul", d.results[0], self.literal(self.root.scale.data))
             s = self.capped(s)
-            seen = self.visible(column, low, high, tree)
+            seen = self.visible(column, low, high)
             if cut:
                 inside = b.map("lt", b.index(column, (1, self.width)), number(b, self.lines))
                 seen = b.map("and", seen, inside)
@@ -318,23 +326,35 @@ class _Paged:
             s = self.b.map("mul", s, self.literal(cap))
         return s
 
-    def visible(
-        self, column: Expr, low: SSAValue, high: SSAValue, tree: SSAValue | None
-    ) -> SSAValue:
+    def visible(self, column: Expr, low: SSAValue, high: SSAValue) -> SSAValue:
         """Which lines of a page are seen: all places count from the page's first line."""
-        b, shape = self.b, (1, self.width)
-        line = b.convert(b.index(column, shape), i32)
-        low, short = b.convert(low, i32), b.convert(high, i32)
-        seen = b.map("and", b.map("ge", line, low), b.map("lt", line, short))
-        if tree is None:
-            return seen
-        behind = b.map("sub", b.index(column, shape), high)
-        inside = b.map(
-            "and", b.map("ge", behind, number(b, 0)), b.map("lt", behind, number(b, TREE))
-        )
-        bit = b.map("shift_right", tree, b.map("max", behind, number(b, 0)))
-        bit = b.map("ne", b.map("and", bit, number(b, 1)), number(b, 0))
-        return b.map("or", seen, b.map("and", inside, bit))
+        b = self.b
+        line = b.convert(b.index(column, (1, self.width)), i32)
+        low, high = b.convert(low, i32), b.convert(high, i32)
+        return b.map("and", b.map("ge", line, low), b.map("lt", line, high))
+
+    def prune(
+        self, size: int, tree: SSAValue, end: SSAValue, high: SSAValue, top: SSAValue
+    ) -> SSAValue:
+        """Hide what a tree does not name of lines ``[end, high)``; the greatest of what is left."""
+        b = self.b
+        never = b.full(-math.inf, (size, self.width), self.dtype)
+        # Once where there are such lines: pages without any pay a jump.
+        some = b.map("min", b.map("sub", high, end), number(b, 1))
+        with b.loop("some", 0, index_operand(0), 1, [top], indices=[some]) as once:
+            with b.loop("n", 0, self.lines, self.width, [never]) as n:
+                column = n.iv + lane(1, self.width)
+                # A shift by less than nothing, or by more than there are bits, leaves none.
+                behind = b.map("sub", b.index(column, (1, self.width)), end)
+                bits = b.map("and", b.map("shift_right", tree, behind), number(b, 1))
+                named = b.map("ne", bits, number(b, 0))
+                seen = b.map("or", b.map("lt", behind, number(b, 0)), named)
+                s = b.load(self.scores, [lane(0, size), column], (size, self.width))
+                s = b.map("where", seen, s, self.literal(-math.inf))
+                b.store(s, self.scores, [lane(0, size), column])
+                n.next = [b.map("max", n.carried[0], s)]
+            once.next = [b.reduce("max", n.results[0], 1)]
+        return once.results[0]
 
     def exponentials(self, top: SSAValue, size: int) -> SSAValue:
         """Scores to ``exp(score - greatest)`` in place; returns the sum of each row."""

@@ -177,6 +177,44 @@ def test_a_token_gets_the_same_bits_alone_and_among_others(tmp_path: Path) -> No
         np.testing.assert_array_equal(have["y"][0], want["y"][t], err_msg=f"token {t}")
 
 
+def test_tokens_without_a_tree_get_the_bits_of_a_program_without_trees(tmp_path: Path) -> None:
+    plain, trees = Shape(8, 2, 64, 64), Shape(8, 2, 64, 64, tree=True)
+    for name in ("plain", "trees"):
+        (tmp_path / name).mkdir()
+    program = built(model(plain), HERE[0], tmp_path / "plain")
+    other = built(model(trees), HERE[0], tmp_path / "trees")
+    for arrays in (
+        drawn(plain, [700], [1]),
+        drawn(plain, [0, 130], [70, 5]),
+        drawn(plain, [600], [3], window=100),
+    ):
+        words = np.zeros_like(arrays["slots"])
+        have = run(other, {**arrays, "tree": words})
+        np.testing.assert_array_equal(have["y"], run(program, arrays)["y"])
+
+
+@pytest.mark.parametrize("end", [-70, -3, 0, 40, 64, 150, (1 << 31) - 1])
+@pytest.mark.parametrize("first", [-(1 << 31), 0, 50, 70, 140, (1 << 31) - 1])
+def test_slots_that_a_tree_names_are_seen_wherever_they_are(
+    several: Program, first: int, end: int
+) -> None:
+    shape = Shape(6, 2, 24, 16, tree=True)
+    arrays = drawn(shape, [150], [6])
+    arrays["end"][:], arrays["first"][:] = end, first
+    # One word is no tree, one has the sign's bit, one names all slots.
+    arrays["tree"][:3] = 0, -(1 << 63), -1
+    want = evaluate(model(shape), arrays)
+    have = run(several, arrays)
+    np.testing.assert_allclose(have["y"], want["y"], rtol=1e-5, atol=2e-6)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Attention that takes trees."""
+    folder = tmp_path_factory.mktemp("several")
+    return built(model(Shape(6, 2, 24, 16, tree=True)), HERE[0], folder)
+
+
 def test_places_outside_of_the_pool_touch_nothing_else(tmp_path: Path) -> None:
     shape = SHAPES[0]
     module = model(shape)
