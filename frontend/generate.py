@@ -106,7 +106,7 @@ def _draft(
     if wish.lookup:
         return Lookup(vocabulary)
     if wish.medusa:
-        return Heads(model, _like(sampler))
+        return Heads(model)
     if wish.draft is None:
         return None
     session = load(wish.draft, threads).decoding(max_length=model.max_length)

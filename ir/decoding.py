@@ -1,14 +1,15 @@
 """The face of a program that decodes: what it takes and keeps for its attention.
 
 For ``T`` tokens of ``B`` sequences it takes ``slots [T]`` (where keys and values are written),
-``sequence [T]``, ``end [T]`` (how many slots of its sequence a token sees), ``table [B, L]`` (pages
-of each sequence); with trees of tokens ``tree [T]``. Each layer that attends has two states:
-``keys.I [P, G, D, N]`` and ``values.I [P, G, N, E]``.
+``sequence [T]``, ``end [T]`` (how many slots of its sequence a token sees), ``tree [T]`` (which of
+the slots behind these: the tokens that it follows in a tree, or 0) and ``table [B, L]`` (pages of
+each sequence). Each layer that attends has two states: ``keys.I [P, G, D, N]`` and
+``values.I [P, G, N, E]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
@@ -16,7 +17,7 @@ from xdsl.ir import SSAValue
 from tapeout.ir.build import Emit
 from tapeout.ir.dtypes import i32, i64
 from tapeout.ir.expr import Expr, as_expr, symbol
-from tapeout.ir.ops.paged import PagedAttentionOp, WriteSlotsOp
+from tapeout.ir.ops.paged import TREE, PagedAttentionOp, WriteSlotsOp
 from tapeout.ir.types import Spec, spec
 
 PAGE = 64
@@ -51,17 +52,24 @@ class Layer:
         return [(n, self.spec.with_dims(s)) for n, s in zip(self.names, shapes, strict=True)]
 
 
-def places(tokens: Expr, context: int | None = None) -> list[tuple[str, Spec]]:
+def places(
+    tokens: Expr, windows: Iterable[int], context: int | None = None
+) -> list[tuple[str, Spec]]:
     """Names and types of the inputs that say where tokens are kept and what they see.
 
-    ``context``: how many tokens the model is made for, where it limits that; whole pages of them.
+    ``windows``: of the layers that attend, 0 for those without. ``context``: how many tokens the
+    model is made for, where it limits that; whole pages of them.
     """
     row = (tokens,)
     pages = PAGES if context is None else max(1, context // PAGE)
+    # A window that a tree may be deeper than would have to end inside of it, where places in the
+    # cache and in the text differ.
+    tree = [("tree", Spec(row, i64))] if all(not w or w >= TREE for w in windows) else []
     return [
         ("slots", Spec(row, i64)),
         ("sequence", Spec(row, i32)),
         ("end", Spec(row, i32)),
+        *tree,
         ("table", Spec((sequences(), symbol("L", 1, pages)), i32)),
     ]
 

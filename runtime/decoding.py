@@ -17,6 +17,7 @@ from tapeout.runtime.errors import RunError
 from tapeout.runtime.manifest import Manifest
 from tapeout.runtime.pages import Pages
 from tapeout.runtime.tensors import Array
+from tapeout.runtime.trees import Tree
 
 Run = Callable[[Mapping[str, Any], Mapping[str, Array]], dict[str, Array]]
 """Runs a program once on inputs and on states, which it changes in place."""
@@ -99,6 +100,7 @@ class DecodingSession:
         self.pages = Pages(decoder.pools(count), count)
         self._rows = decoder.rows(batch)
         self._before: _Before | None = None
+        self._grown: _Grown | None = None
         self._beside: dict[int, dict[int, tuple[Array, ...]]] = {}
         self._sequences = [_Sequence() for _ in range(batch)]
         self._table = np.zeros((batch, self.columns), np.int32)
@@ -107,6 +109,11 @@ class DecodingSession:
     def lengths(self) -> tuple[int, ...]:
         """Tokens that each sequence has in the cache."""
         return tuple(s.length for s in self._sequences)
+
+    @property
+    def trees(self) -> bool:
+        """Whether :meth:`verify` takes trees: no layer is recurrent or has a window below 64."""
+        return "tree" in self.decoder.inputs and not self._rows
 
     @property
     def states(self) -> dict[str, Array]:
@@ -169,19 +176,64 @@ class DecodingSession:
         rows = self._checked([[t] for t in np.asarray(tokens).reshape(-1).tolist()])
         return self._step(list(enumerate(rows)), list(range(self.batch)))
 
-    def verify(self, tokens: Sequence[Prompt]) -> list[Array]:
+    def verify(
+        self, tokens: Sequence[Prompt], parents: Sequence[Sequence[int]] | None = None
+    ) -> list[Array]:
         """Add tokens to each sequence; returns the logits ``[n, V]`` after every one of them.
 
         What turns out to be wrong is taken back with :meth:`rollback`.
+
+        With ``parents`` the tokens of a sequence are a tree of at most 64: each has the number of
+        the earlier token that it follows, or -1 to follow the text. Nothing is added then until
+        :meth:`keep`. Logits are those of each path alone but for rounding, since its keys stand
+        elsewhere in the cache; a line without ``parents`` gives the very bits. E0525 for what is no
+        tree, and where the program takes none.
         """
         rows = self._checked(tokens)
+        grown = None if parents is None else self._trees(rows, parents)
         ends = np.cumsum([len(r) for r in rows])
         if ends[-1] > self.decoder.most:
             raise _too_many(int(ends[-1]), self.decoder.most)
         before = self._snapshot(rows)
-        logits = self._step(list(enumerate(rows)), list(range(int(ends[-1]))))
-        self._before = before
+        every = list(range(int(ends[-1])))
+        if grown is None:
+            logits = self._step(list(enumerate(rows)), every)
+            self._before = before
+        else:
+            logits, *others = self._run(list(enumerate(rows)), every, grown)
+            beside = zip(*(np.split(other, ends[:-1]) for other in others), strict=True)
+            self._grown = _Grown(grown, list(beside))
         return np.split(logits, ends[:-1])
+
+    def keep(self, paths: Sequence[int] | Sequence[Sequence[int]]) -> None:
+        """Add a path of each sequence's tree to it, from a root on, or nothing; forget the rest.
+
+        ``paths``: for each sequence the numbers of the tokens that stay, each a child of the one
+        before. Only of the last run: any other forgets its trees. Errors: E0525.
+        """
+        if self._grown is None:
+            raise RunError(
+                "E0525",
+                "there is no tree of which something could be kept",
+                (),
+                "give verify() parents, and keep a path before anything else is run",
+            )
+        trees, beside = self._grown
+        found = [list(map(int, path)) for path in self._each(paths)]
+        for tree, path in zip(trees, found, strict=True):
+            tree.check(path)
+        self._room(list(enumerate(found)))
+        for s, path in enumerate(found):
+            length = self._sequences[s].length
+            place, at = np.arange(length, length + len(path)), np.asarray(path, np.int64)
+            self.pages.move(self._slots(s, length + at), self._slots(s, place))
+            self._sequences[s].length += len(path)
+            if path and beside:
+                self._beside[s] = {
+                    length + 1 + i: tuple(other[token] for other in beside[s])
+                    for i, token in enumerate(path)
+                }
+        self._forget()
 
     def rollback(self, count: int | Sequence[int]) -> None:
         """Forget the last ``count`` tokens of each sequence; E0521 when there are fewer."""
@@ -202,8 +254,9 @@ class DecodingSession:
                     (("has", sequence.length), ("kept", wanted)),
                 )
         beside, replayed = self._beside, self._replayed(lengths)
+        self._grown = None
         for s, wanted in enumerate(lengths):
-            self._keep(s, wanted - len(replayed.get(s, [])))
+            self._cut(s, wanted - len(replayed.get(s, [])))
         if replayed:
             parts = list(replayed.items())
             self._step(parts, [0])
@@ -220,8 +273,10 @@ class DecodingSession:
         made.columns, made.pages, made._table = self.columns, self.pages, self._table.copy()
         made._sequences = [s.copy() for s in self._sequences]
         made._rows = {name: row.copy() for name, row in self._rows.items()}
-        made._before, made._beside = None, {}
+        made._before, made._grown, made._beside = None, None, {}
         for sequence in made._sequences:
+            # Behind the text stands what may be left of a tree.
+            del sequence.pages[-(-sequence.length // self.decoder.page) :]
             for page in sequence.pages:
                 self.pages.share(page)
         return made
@@ -233,22 +288,42 @@ class DecodingSession:
     # One run
 
     def _step(self, parts: Sequence[tuple[int, list[int]]], rows: list[int]) -> Array:
-        """Run tokens of some sequences; returns the logits of the tokens numbered ``rows``."""
+        """Add tokens to some sequences; returns the logits of the tokens numbered ``rows``."""
+        logits, *others = self._run(parts, rows)
+        self._beside = {s: at for s, at in self._beside.items() if s not in dict(parts)}
+        before = self.lengths
+        ends = [(s, before[s] + i + 1) for s, tokens in parts for i in range(len(tokens))]
+        for s, tokens in parts:
+            self._sequences[s].length += len(tokens)
+        for r, token in enumerate(rows if others else ()):
+            s, end = ends[token]
+            self._beside.setdefault(s, {})[end] = tuple(other[r] for other in others)
+        return logits
+
+    def _run(
+        self,
+        parts: Sequence[tuple[int, list[int]]],
+        rows: list[int],
+        trees: Sequence[Tree] | None = None,
+    ) -> list[Array]:
+        """Run tokens behind some sequences; returns the outputs of those numbered ``rows``."""
         total = sum(len(tokens) for _, tokens in parts)
+        self._forget()
         self._room(parts)
         self._before = None
         ids, positions = np.empty(total, np.int64), np.empty(total, np.int64)
         slots, sequence = np.empty(total, np.int64), np.empty(total, np.int32)
+        ends, words = np.empty(total, np.int32), np.zeros(total, np.int64)
         spans = np.zeros((2, self.batch), np.int32)
-        at, page = 0, self.decoder.page
+        at = 0
         for s, tokens in parts:
             n, length = len(tokens), self._sequences[s].length
-            place = np.arange(length, length + n)
-            ids[at : at + n], positions[at : at + n] = tokens, place
-            slots[at : at + n] = (
-                self._table[s, place // page].astype(np.int64) * page + place % page
-            )
-            sequence[at : at + n] = s
+            place, mine = np.arange(length, length + n), slice(at, at + n)
+            ids[mine], sequence[mine], slots[mine] = tokens, s, self._slots(s, place)
+            positions[mine], ends[mine] = place, place + 1
+            if trees is not None:
+                positions[mine], ends[mine] = length + trees[s].depths, length
+                words[mine] = trees[s].words
             spans[:, s] = at, at + n
             at += n
         given = {
@@ -257,7 +332,8 @@ class DecodingSession:
             "rows": np.asarray(rows, np.int64),
             "slots": slots,
             "sequence": sequence,
-            "end": (positions + 1).astype(np.int32),
+            "end": ends,
+            "tree": words,
             "table": self._table,
             "start": spans[0],
             "stop": spans[1],
@@ -266,15 +342,12 @@ class DecodingSession:
             {name: given[name] for name in given if name in self.decoder.inputs},
             self.states,
         )
-        for s, tokens in parts:
-            self._sequences[s].length += len(tokens)
-        logits, *others = made.values()
-        ends = np.asarray(given["end"])
-        self._beside = {s: at for s, at in self._beside.items() if s not in dict(parts)}
-        for r, token in enumerate(rows if others else ()):
-            kept = self._beside.setdefault(int(sequence[token]), {})
-            kept[int(ends[token])] = tuple(other[r] for other in others)
-        return logits
+        return list(made.values())
+
+    def _slots(self, s: int, place: Array) -> Array:
+        """The slots of a pool for places in a sequence."""
+        page = self.decoder.page
+        return self._table[s, place // page].astype(np.int64) * page + place % page
 
     def _room(self, parts: Sequence[tuple[int, list[int]]]) -> None:
         """Have pages for more tokens, which nobody else holds where they are written to."""
@@ -288,11 +361,18 @@ class DecodingSession:
                 sequence.pages.append(self.pages.take())
                 self._put(s, len(sequence.pages) - 1, sequence.pages[-1])
 
+    def _forget(self) -> None:
+        """Give back what a tree holds behind the text."""
+        if self._grown is not None:
+            self._grown = None
+            for s, sequence in enumerate(self._sequences):
+                self._cut(s, sequence.length)
+
     def _put(self, s: int, column: int, page: int) -> None:
         self._sequences[s].pages[column] = page
         self._table[s, column] = page
 
-    def _keep(self, s: int, length: int) -> None:
+    def _cut(self, s: int, length: int) -> None:
         sequence = self._sequences[s]
         kept = -(-length // self.decoder.page)
         for page in sequence.pages[kept:]:
@@ -331,17 +411,7 @@ class DecodingSession:
 
     def _checked(self, prompts: Prompt | Sequence[Prompt]) -> list[list[int]]:
         """Lists of tokens, one for each sequence, that are tokens and have room."""
-        rows: list[Any] = list(prompts)
-        if not rows or np.ndim(rows[0]) == 0:
-            rows = [rows]
-        if len(rows) != self.batch:
-            raise RunError(
-                "E0521",
-                "there is not one prompt for each sequence",
-                (("sequences", self.batch), ("prompts", len(rows))),
-                "give as many as program.session(batch=...)",
-            )
-        found = [[int(t) for t in row] for row in rows]
+        found = [[int(t) for t in row] for row in self._each(prompts)]
         for tokens, sequence in zip(found, self._sequences, strict=True):
             if not tokens:
                 raise RunError("E0521", "a prompt is empty", (), "give at least one token")
@@ -355,6 +425,36 @@ class DecodingSession:
                 )
         return found
 
+    def _trees(self, rows: list[list[int]], parents: Sequence[Sequence[int]]) -> list[Tree]:
+        """The tree of each sequence's tokens."""
+        if not self.trees:
+            raise RunError(
+                "E0525",
+                "the program takes no trees of guesses",
+                (("input 'tree'", "none"),),
+                "guess a line: verify() without parents",
+            )
+        trees = [Tree([int(p) for p in row]) for row in self._each(parents)]
+        for tokens, tree in zip(rows, trees, strict=True):
+            if len(tokens) != len(tree.parents):
+                facts = (("tokens", len(tokens)), ("parents", len(tree.parents)))
+                raise RunError("E0525", "there is not one parent for each token", facts)
+        return trees
+
+    def _each(self, given: Any) -> list[Any]:
+        """What is given for each sequence; one alone needs no list around it."""
+        rows: list[Any] = list(given)
+        if not rows or np.ndim(rows[0]) == 0:
+            rows = [rows]
+        if len(rows) != self.batch:
+            raise RunError(
+                "E0521",
+                "what is given is not one for each sequence",
+                (("sequences", self.batch), ("given", len(rows))),
+                "give as many as program.session(batch=...)",
+            )
+        return rows
+
 
 class _Before(NamedTuple):
     """Lengths and recurrent states before a run, and the tokens that it added."""
@@ -362,6 +462,13 @@ class _Before(NamedTuple):
     lengths: tuple[int, ...]
     tokens: list[list[int]]
     rows: dict[str, Array]
+
+
+class _Grown(NamedTuple):
+    """The tree behind each sequence, and what was computed beside the logits of its tokens."""
+
+    trees: list[Tree]
+    beside: list[tuple[Array, ...]]
 
 
 class _Sequence:

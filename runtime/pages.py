@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.tensors import Array
 
+TURNED = "keys."
+"""How the names of pools begin that are ``[P, G, D, N]``; the others are ``[P, G, N, E]``."""
+
 
 class Pages:
     """The pools of all layers, ``[pages, ...]`` each, and how many sequences hold each page."""
@@ -50,6 +53,14 @@ class Pages:
         self.holders[page] -= 1
         if self.holders[page] == 0:
             self._free.append(page)
+
+    def move(self, source: Array, target: Array) -> None:
+        """Copy what stands at some slots to others; all are read before any is written."""
+        for name, pool in self.pools.items():
+            lines = pool.swapaxes(2, 3) if name.startswith(TURNED) else pool
+            page = lines.shape[2]
+            kept = lines[source // page, :, source % page]
+            lines[target // page, :, target % page] = kept
 
     def own(self, page: int) -> int:
         """The page, or, where others hold it too, a copy of it that they do not see."""

@@ -70,10 +70,11 @@ class _Paging:
             raise _refusal("no attention was found in the graph")
         self.past: Expr = spec(caches[0].keys.xs[0]).dims[2]
         layers = [each.layer(i) for i, each in enumerate(caches)]
+        windows = [self.window(op) for op in attentions]
         logits = self.logits()
-        self.begin(block, layers)
+        self.begin(block, layers, windows)
         for i, (op, cache) in enumerate(zip(attentions, caches, strict=True)):
-            self.attend(i, op, cache)
+            self.attend(i, op, cache, windows[i])
         self.place_tokens(block, ids)
         self.finish(block, layers, logits)
         drive(self.module, ())
@@ -111,13 +112,21 @@ class _Paging:
             raise _refusal("the output is not one line for each token", *facts)
         return found[0][1]
 
-    def begin(self, block: Block, layers: list[Layer]) -> None:
+    def window(self, op: AttentionOp) -> int:
+        """How many keys up to its own a query sees, 0 for all."""
+        window = window_of(op, self.past, self.edit_before(op))
+        if window is None:
+            raise _refusal("an attention's mask is neither causal nor a window")
+        return window
+
+    def begin(self, block: Block, layers: list[Layer], windows: list[int]) -> None:
         """Give the entry its new inputs and states, behind the old ones."""
         row = (self.tokens,)
         wanted = symbol("R", 1, TOKENS)
         states = [each for layer in layers for each in layer.states]
         taken = [("ids", Spec(row, i64)), ("positions", Spec(row, i64))]
-        taken += [("rows", Spec((wanted,), i64)), *places(self.tokens, self.context(block))]
+        taken += [("rows", Spec((wanted,), i64))]
+        taken += places(self.tokens, windows, self.context(block))
         for name, its in [*taken, *states]:
             self.values[name] = block.insert_arg(TensorType(its), len(block.args))
         properties = self.entry.properties
@@ -140,11 +149,8 @@ class _Paging:
                 found += [spec(op.x).dims[a] for a in moved]
         return min((n.constant for n in found if n.constant is not None), default=None)
 
-    def attend(self, number: int, op: AttentionOp, cache: _Cache) -> None:
+    def attend(self, number: int, op: AttentionOp, cache: _Cache, window: int) -> None:
         """Put attention on pages in the place of one on joined keys."""
-        window = window_of(op, self.past, self.edit_before(op))
-        if window is None:
-            raise _refusal("an attention's mask is neither causal nor a window")
         emit = _before(op)
         tokens = (op.q, cache.keys.xs[1], cache.values.xs[1])
         q, k, v = (by_token(emit, x) for x in tokens)

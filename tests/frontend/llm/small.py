@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from tapeout.runtime.decoding import DecodingSession
+from tapeout.runtime.trees import TREE
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +43,7 @@ def _made(model: str, config: str, **more: Any) -> Callable[[], Any]:
 ARCHITECTURES: Mapping[str, Callable[[], Any]] = {
     "llama": _made("LlamaForCausalLM", "LlamaConfig"),
     "qwen3": _made("Qwen3ForCausalLM", "Qwen3Config", head_dim=8),
-    "gemma3": _made("Gemma3ForCausalLM", "Gemma3TextConfig", head_dim=8, sliding_window=WINDOW),
+    "gemma3": _made("Gemma3ForCausalLM", "Gemma3TextConfig", head_dim=8, sliding_window=TREE),
     "gpt2": _made("GPT2LMHeadModel", "GPT2Config"),
     "mistral": _made("MistralForCausalLM", "MistralConfig", sliding_window=WINDOW),
     "phi3": _made("Phi3ForCausalLM", "Phi3Config"),

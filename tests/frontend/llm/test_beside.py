@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tapeout.ir.errors import CompileError
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import Program
 from tapeout.runtime.sampling import Sampler
-from tapeout.runtime.speculative import Heads, generate
+from tapeout.runtime.speculative import Guess, Heads, generate
 
 from .small import ARCHITECTURES, SIZES, VOCABULARY, Array, prompt
 
@@ -105,17 +106,48 @@ def test_heads_guess_what_torch_says(program: Program) -> None:
         state = torch.from_numpy(hidden_of(tokens)[-1])
         want = torch.stack([head(state) for head in medusa()]).numpy()
     np.testing.assert_allclose(session.beside("medusa")[0], want, atol=1e-5)
-    found = Heads(session, Sampler()).guess([*tokens.tolist(), 1], 2)
-    assert [guess.token for guess in found] == want.argmax(1)[:2].tolist()
+    chances = np.exp(want - want.max(1, keepdims=True))
+    chances /= chances.sum(1, keepdims=True)
+    found = Heads(session).guess([*tokens.tolist(), 1], 9)
+    paths = [[guess.token for guess in path_to(found, i)] for i in range(9)]
+    have = [np.prod([chances[i, t] for i, t in enumerate(path)]) for path in paths]
+    every = [chances[0], np.outer(*chances[:2]), np.einsum("a,b,c->abc", *chances)]
+    best = np.sort(np.concatenate([each.reshape(-1) for each in every]))[::-1]
+    np.testing.assert_allclose(have, best[:9], rtol=1e-4)
+    assert len({tuple(path) for path in paths}) == 9
 
 
-def test_guesses_of_heads_change_nothing(program: Program) -> None:
+def path_to(found: Sequence[Guess], i: int) -> list[Guess]:
+    """A guess behind those that it follows."""
+    parent = found[i].parent
+    return [*(path_to(found, parent) if parent >= 0 else []), found[i]]
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 20])
+def test_guesses_of_heads_change_nothing(program: Program, ahead: int) -> None:
     def text(guessing: bool) -> list[int]:
         session = program.decoding(max_length=100)
-        draft = Heads(session, Sampler()) if guessing else None
-        return list(islice(generate(session, prompt(12).tolist(), Sampler(), draft, ahead=3), 60))
+        draft = Heads(session) if guessing else None
+        made = generate(session, prompt(12).tolist(), Sampler(), draft, ahead)
+        return list(islice(made, 60))
 
     assert text(True) == text(False)
+
+
+def test_what_a_tree_keeps_has_its_hidden_states(program: Program) -> None:
+    prompts = [prompt(5), prompt(62)]
+    session = program.decoding(batch=2, max_length=80)
+    session.prefill(prompts)
+    before = session.hidden
+    session.verify([[3, 4, 5, 6], [7, 8]], [[-1, 0, 0, 2], [-1, -1]])
+    np.testing.assert_array_equal(session.hidden, before)
+    session.keep([[0, 2, 3], []])
+    grown = np.append(prompts[0], [3, 5, 6])
+    want = [hidden_of(grown)[-1], before[1]]
+    np.testing.assert_allclose(session.hidden, want, atol=1e-5)
+    session.rollback([1, 0])
+    want = [hidden_of(grown)[-2], before[1]]
+    np.testing.assert_allclose(session.hidden, want, atol=1e-5)
 
 
 def test_files_that_hold_no_heads_are_refused(tmp_path: Path) -> None:

@@ -230,6 +230,7 @@ def test_the_cache_of_another_program_is_refused(program: Program, tmp_path: Pat
     long, short = (np.array([3], kind) for kind in (np.int64, np.int32))
     inputs = {"ids": long, "positions": long, "rows": 0 * long, "slots": long}
     inputs |= {"sequence": 0 * short, "end": short + 1, "table": np.zeros((1, 1), np.int32)}
+    inputs |= {"tree": 0 * long}
     with pytest.raises(RunError, match="E0513"):
         program.run_on(inputs, other.states)
     for name, array in other.states.items():

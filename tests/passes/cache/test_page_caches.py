@@ -81,6 +81,7 @@ def test_pages_hold_what_was_past(graph: Any, window: int, low: float | None, pa
             "sequence": np.ones(tokens, np.int32),
             "end": (place[past:] + 1).astype(np.int32),
             "table": table,
+            **({} if window else {"tree": np.zeros(tokens, np.int64)}),
             "keys.0": keys,
             "values.0": values,
         },
