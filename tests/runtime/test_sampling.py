@@ -13,7 +13,7 @@ import pytest
 from tapeout.runtime.decoding import DecodingSession
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.sampling import Sampler
-from tapeout.runtime.speculative import Draft, Guess, Lookup, SmallModel, generate
+from tapeout.runtime.speculative import Draft, Guess, Heads, Lookup, SmallModel, generate
 
 Array = np.ndarray[Any, Any]
 
@@ -95,7 +95,7 @@ class Chain:
     max_length = 10_000
 
     def __init__(self, table: Array) -> None:
-        self.table, self.text = table, list[int]()
+        self.table, self.text, self.tree = table, list[int](), list[int]()
 
     @property
     def lengths(self) -> tuple[int]:
@@ -108,8 +108,16 @@ class Chain:
     def decode(self, tokens: Sequence[int]) -> Array:
         return self.prefill(tokens)
 
-    def verify(self, tokens: Sequence[Sequence[int]]) -> list[Array]:
-        return [np.concatenate([self.prefill([t]) for t in tokens[0]])]
+    def verify(
+        self, tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]] | None = None
+    ) -> list[Array]:
+        if parents is None:
+            return [np.concatenate([self.prefill([t]) for t in tokens[0]])]
+        self.tree = list(tokens[0])
+        return [self.table[self.tree]]
+
+    def keep(self, paths: Sequence[Sequence[int]]) -> None:
+        self.text += [self.tree[i] for i in paths[0]]
 
     def truncate(self, length: int) -> None:
         assert 0 <= length <= len(self.text)
@@ -128,16 +136,48 @@ class Wrong:
     """Guesses one token for ever, certain of it."""
 
     def guess(self, tokens: Sequence[int], count: int) -> list[Guess]:
-        return [Guess(2, np.eye(6)[2])] * count
+        return [Guess(2, np.eye(6)[2], i - 1) for i in range(count)]
+
+
+class Certain:
+    """Three tokens behind each token, certain of all of them."""
+
+    def guess(self, tokens: Sequence[int], count: int) -> list[Guess]:
+        return [Guess(t, np.eye(6)[t], i // 3 - 1) for i, t in zip(range(count), (3, 1, 4) * 9)]
+
+
+class Branches:
+    """Two or three tokens behind each token, drawn from what another chain says.
+
+    Each by itself, so that two may be the same; or such that later ones are others.
+    """
+
+    def __init__(self, sampler: Sampler, others: bool) -> None:
+        self.table, self.sampler, self.others = cast(Chain, chain(3)).table, sampler, others
+
+    def guess(self, tokens: Sequence[int], count: int) -> list[Guess]:
+        found = list[Guess]()
+        for i in range(count):
+            parent = i // (3 if self.others else 2) - 1
+            chances = self.sampler.probabilities(
+                self.table[found[parent].token if parent >= 0 else tokens[-1]]
+            )
+            if self.others:
+                chances[[guess.token for guess in found if guess.parent == parent]] = 0
+                chances /= chances.sum()
+            found.append(Guess(self.sampler.draw(chances), chances, parent))
+        return found
 
 
 def drafts(options: dict[str, float]) -> list[Draft]:
     small = Sampler(seed=7, **cast(Any, options))
-    return [Lookup(6), Wrong(), SmallModel(chain(3), small), SmallModel(chain(0), small)]
+    drawing = Sampler(temperature=1.0, seed=7)
+    lines = [Lookup(6), Wrong(), SmallModel(chain(3), small), SmallModel(chain(0), small)]
+    return [*lines, Certain(), Branches(drawing, others=False), Branches(drawing, others=True)]
 
 
-@pytest.mark.parametrize("which", range(4))
-@pytest.mark.parametrize("ahead", [1, 4])
+@pytest.mark.parametrize("which", range(7))
+@pytest.mark.parametrize("ahead", [1, 4, 12])
 def test_greedy_guesses_change_no_token(which: int, ahead: int) -> None:
     plain = list(islice(generate(chain(0), [1, 2], Sampler()), 200))
     session = chain(0)
@@ -145,17 +185,49 @@ def test_greedy_guesses_change_no_token(which: int, ahead: int) -> None:
     assert list(islice(made, 200)) == plain
 
 
-@pytest.mark.parametrize("which", range(4))
-def test_drawn_guesses_keep_the_distribution(which: int) -> None:
+@pytest.mark.parametrize(
+    ("which", "ahead"), [*((i, 4) for i in range(4)), (4, 12), (5, 6), (6, 12)]
+)
+def test_drawn_guesses_keep_the_distribution(which: int, ahead: int) -> None:
     options = {"temperature": 1.0, "top_k": 4}
     session, sampler = chain(0), Sampler(seed=11, **cast(Any, options))
-    made = generate(session, [1], sampler, drafts(options)[which])
+    made = generate(session, [1], sampler, drafts(options)[which], ahead)
     text = [1, *islice(made, 10_000 if which else 5_000)]
     table = cast(Chain, session).table
     for before in range(6):
         behind = Counter(b for a, b in pairwise(text) if a == before)
         if behind.total() > 200:
             check(behind, Sampler(**cast(Any, options)).probabilities(table[before]))
+
+
+class Said:
+    """A session whose heads have said something."""
+
+    def __init__(self, heads: Array, trees: bool) -> None:
+        self.heads, self.trees = heads, trees
+
+    def beside(self, output: str) -> Array:
+        assert output == "medusa"
+        return self.heads[None]
+
+
+def test_heads_guess_the_likeliest_beginnings() -> None:
+    heads = np.log([[0.5, 0.1, 0.4], [0.3, 0.6, 0.1]])
+
+    def found(count: int, trees: bool) -> list[tuple[int, int]]:
+        guesses = Heads(cast(DecodingSession, Said(heads, trees))).guess([7], count)
+        assert all(
+            guess.probabilities.tolist() == np.eye(3)[guess.token].tolist() for guess in guesses
+        )
+        return [(guess.token, guess.parent) for guess in guesses]
+
+    # As likely as 0.5, 0.4, 0.5 * 0.6, 0.4 * 0.6, 0.5 * 0.3, 0.4 * 0.3, 0.1.
+    tree = [(0, -1), (2, -1), (1, 0), (1, 1), (0, 0), (0, 1), (1, -1)]
+    assert found(7, trees=True) == tree
+    assert found(2, trees=True) == tree[:2]
+    assert len(found(100, trees=True)) == 3 + 9
+    assert found(100, trees=False) == [(0, -1), (1, 0)]
+    assert found(1, trees=False) == [(0, -1)]
 
 
 def test_lookup_finds_the_longest_ending() -> None:
