@@ -219,7 +219,13 @@ def run(artifact: str, inputs: Pairs, output: str | None, threads: int | None) -
 @click.option("--draft", metavar="ARTIFACT", help="A smaller model that guesses ahead.")
 @click.option("--lookup", is_flag=True, help="Guess ahead from the text itself.")
 @click.option("--medusa", is_flag=True, help="Guess ahead by heads that ARTIFACT has.")
-@click.option("--ahead", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option(
+    "--ahead",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Guesses a step: a line of them, of --medusa a tree.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Default: one per CPU.")
 def generate(
     artifact: str,

@@ -138,9 +138,9 @@ def generate(
 ) -> Iterator[int]:
     """Tokens after a prompt, without end; ``session`` has one sequence, empty or what went before.
 
-    With a ``draft``, up to ``ahead`` guesses are verified in each step. Behind a token those that
-    follow it are tried in turn, each kept by how likely it is over how likely the draft had it; a
-    refused one leaves of the distribution what it does not have too much of itself.
+    With a ``draft``, up to ``ahead`` guesses are verified in each step. Behind a token its guesses
+    are tried in turn: each stays by how likely it is over how likely the draft had it, and what a
+    refused one takes too often is taken out of the distribution that the next one is judged by.
     """
     text = list(prompt)
     logits = session.prefill(text)[0]

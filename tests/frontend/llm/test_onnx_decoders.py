@@ -117,6 +117,16 @@ def test_greedy_tokens_are_those_of_transformers(
     for logits, tokens in zip(together, prompts, strict=True):
         alone = program.decoding(max_length=80).prefill(tokens)
         np.testing.assert_array_equal(logits, alone[0])
+    # Where windows are not short, the tokens of a run may be a tree.
+    alone, session = (program.decoding(max_length=80) for _ in range(2))
+    assert session.trees == (name != "mistral")
+    if session.trees:
+        for each in (alone, session):
+            each.prefill(prompt(63))
+        (want,), (have,) = alone.verify([[3, 5]]), session.verify([[3, 4, 5]], [[-1, -1, 0]])
+        np.testing.assert_allclose(have[[0, 2]], want, atol=1e-4)
+        session.keep([0, 2])
+        np.testing.assert_allclose(session.decode([6]), alone.decode([6]), atol=1e-4)
 
 
 HEADS, GROUPS, DEPTH = 4, 2, 16
