@@ -9,7 +9,7 @@ from tapeout.ir.errors import CompileError
 
 
 def model_of(folder: Path) -> Any:
-    """The causal model in a folder, weights in their stored type.
+    """The causal model in a folder, weights in their stored type and mapped from their files.
 
     Nothing is downloaded, no code of the folder runs, and only safetensors are read. E0301 for a
     folder without all of them, E0605 without ``transformers``.

@@ -49,6 +49,14 @@ def test_shards_make_one_model(folder: Path, tmp_path: Path) -> None:
         assert program.decoding().prefill([1, 2, 3])[0] == pytest.approx(right, abs=1e-5)
 
 
+def test_weights_are_mapped_from_their_files(folder: Path) -> None:
+    model = model_of(folder)
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    named = [line[0].split("-") for line in lines if line[-1].endswith(".safetensors")]
+    places = [range(int(first, 16), int(last, 16)) for first, last in named]
+    assert all(any(t.data_ptr() in place for place in places) for t in model.parameters())
+
+
 def lose(folder: Path) -> None:
     shards(folder)[1].unlink()
 
