@@ -56,19 +56,18 @@ def build(everything: Mapping[str, bytes], device: Device, extra: Sequence[str] 
             Path(folder, name).write_bytes(data)
         units = sorted(n for n in everything if n.endswith(".c"))
         flags = [*FLAGS, *device.flags, *extra]
-        shared = c_sources().keys()
 
         def compile_one(name: str) -> str:
             target = name.removesuffix(".c") + ".o"
-            key = objects.digest(name, everything, [cc, *flags]) if name in shared else None
-            if key is None or not objects.find(key, Path(folder, target)):
+            key = objects.digest(name, everything, [cc, *flags])
+            if not objects.find(key, Path(folder, target)):
                 _run([cc, *flags, "-c", name, "-o", target], folder)
-                if key is not None:
-                    objects.keep(key, Path(folder, target))
+                objects.keep(key, Path(folder, target))
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             made = list(pool.map(compile_one, units))
+        objects.trim()
         _run([cc, *flags, "-shared", *made, "-o", "model.so", "-lm", "-lpthread", "-s"], folder)
         return Path(folder, "model.so").read_bytes()
 

@@ -1,9 +1,10 @@
-"""Object files of sources that every model shares, kept between compilations.
+"""Object files of the runtime and of kernels, kept between compilations.
 
-The runtime's C files are the same for every model, and compiling them takes longer than the
-kernels of a small one. An object is kept under the digest of all that decides its bytes: the
-source, the headers, the flags and the compiler. The folder is ``$TAPEOUT_CACHE/objects``
-(``~/.cache/tapeout/objects``); where it cannot be written, nothing is kept.
+The runtime's C files are the same for every model, and so are the kernels of a model that is
+compiled again with other weights or options. An object is kept under the digest of all that decides
+its bytes: the source, the headers, the flags and the compiler. The folder is
+``$TAPEOUT_CACHE/objects`` (``~/.cache/tapeout/objects``); where it cannot be written, nothing is
+kept. What was not used for longest goes when there is more than ``MOST_BYTES``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+MOST_BYTES = 512 << 20
+"""Of all objects: some ten thousand kernels."""
 
 
 def folder() -> Path:
@@ -28,7 +32,7 @@ def digest(name: str, everything: Mapping[str, bytes], command: Sequence[str]) -
     state = program.stat()
     for part in (str(program), str(state.st_size), str(state.st_mtime_ns), *command[1:]):
         found.update(part.encode() + b"\0")
-    for header in sorted(n for n in everything if n.endswith(".h") and n != "model.h"):
+    for header in sorted(n for n in everything if n.endswith(".h")):
         found.update(header.encode() + b"\0" + hashlib.sha256(everything[header]).digest())
     found.update(hashlib.sha256(everything[name]).digest())
     return found.hexdigest()
@@ -36,8 +40,10 @@ def digest(name: str, everything: Mapping[str, bytes], command: Sequence[str]) -
 
 def find(key: str, target: Path) -> bool:
     """Put the object of ``key`` at ``target``; False when there is none."""
+    kept = folder() / f"{key}.o"
     try:
-        target.write_bytes((folder() / f"{key}.o").read_bytes())
+        target.write_bytes(kept.read_bytes())
+        os.utime(kept)
     except OSError:
         return False
     return True
@@ -52,3 +58,20 @@ def keep(key: str, made: Path) -> None:
         os.replace(partial, folder() / f"{key}.o")
     except OSError:
         partial.unlink(missing_ok=True)
+
+
+def trim() -> None:
+    """Drop what was not used for longest until the rest is within ``MOST_BYTES``."""
+    found: list[tuple[float, int, Path]] = []
+    for path in folder().glob("*.o"):
+        try:
+            state = path.stat()
+        except OSError:
+            continue  # another process has dropped it
+        found.append((state.st_mtime, state.st_size, path))
+    left = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if left <= MOST_BYTES:
+            break
+        path.unlink(missing_ok=True)
+        left -= size

@@ -27,7 +27,7 @@ from tapeout.targets.cpu.build import build, compiler, sources
 from tapeout.targets.cpu.device import Device, devices
 from tapeout.targets.cpu.emit.interface import Interface, interface_of
 from tapeout.targets.cpu.emit.kernel import KernelText, emit_kernel
-from tapeout.targets.cpu.emit.model import emit_model, emit_model_h
+from tapeout.targets.cpu.emit.model import emit_model
 
 WEIGHT_ALIGN = 64
 SHOWN_NODES = 5
@@ -165,7 +165,6 @@ def _form(module: Module, device: Device) -> Form:
 def _generated(form: Form, offsets: Mapping[str, int], weight_bytes: int) -> dict[str, str]:
     face, kernels = interface_of(form.entry), form.kernels
     return {
-        "model.h": emit_model_h(kernels),
         "model.c": emit_model(form.plan, face, kernels, form.arena, offsets, weight_bytes),
         **{f"{k.name}.c": k.source for k in kernels},
     }

@@ -4,7 +4,7 @@
  * x1: f32 [2, 6, 8], read
  * y0: f32 [S, 10], written
  */
-#include "model.h"
+#include "kernel.h"
 
 static void k0_matmul_gelu_part0(void *p, i64 begin, i64 end, int thread)
 {

@@ -3,7 +3,7 @@
  * x0: f32 [3, S], read
  * y0: f32 [3, S], written
  */
-#include "model.h"
+#include "kernel.h"
 
 static void k0_softmax_part0(void *p, i64 begin, i64 end, int thread)
 {

@@ -64,7 +64,7 @@ def test_emitted_text_is_as_it_was(name: str) -> None:
 
 
 WORDS = frozenset(
-    "const static void int for char restrict include model h i64 f32 session buffers dims call "
+    "const static void int for char restrict include kernel h i64 f32 session buffers dims call "
     "begin end task thread p s b".split()
 )
 GENERATED = re.compile(

@@ -52,7 +52,7 @@ class _File:
     def print(self) -> KernelText:
         parts = segments(self.program)
         functions = [line for i, part in enumerate(parts) for line in (*self.part(i, part), "")]
-        head = [*self.header(), '#include "model.h"', ""]
+        head = [*self.header(), '#include "kernel.h"', ""]
         text = "\n".join([*head, *functions, *self.entry(parts), ""])
         return KernelText(self.name, text, self.places.scratch())
 

@@ -14,48 +14,6 @@ from tapeout.targets.cpu.emit.kernel import KernelText
 from tapeout.targets.cpu.emit.steps import StepPrinter, helpers
 from tapeout.targets.cpu.emit.text import c_size, c_string, dim_name
 
-MODEL_H = """\
-/* What every kernel of this model includes. */
-#ifndef MODEL_H
-#define MODEL_H
-
-#include "rt.h"
-#include "vec.h"
-#include "vmath.h"
-#include "vint.h"
-#include "cvt.h"
-#include "half.h"
-#include "small.h"
-#include "libm.h"
-#include "support.h"
-
-typedef struct to_call {
-  rt_session *session;
-  void *const *buffers;
-} to_call;
-
-/* Operations below which waking other threads costs more than it saves. */
-#define TO_LEAST_WORK 30000
-
-/* Run all tasks, on all threads when the work is worth it. */
-static inline void to_run(rt_session *s, rt_task *task, void *call, i64 tasks, i64 work) {
-  if (work < TO_LEAST_WORK) {
-    if (tasks > 0) task(call, 0, tasks, 0);
-  } else {
-    rt_parallel(s, task, call, tasks);
-  }
-}
-
-%s
-#endif
-"""
-
-
-def emit_model_h(kernels: Sequence[KernelText]) -> str:
-    """The header with a prototype of each kernel."""
-    lines = [f"void RT_NAME({k.name})(rt_session *s, void *const *b);" for k in kernels]
-    return MODEL_H % "\n".join([*lines, ""])
-
 
 def emit_model(
     plan: Plan,
@@ -69,8 +27,10 @@ def emit_model(
     printer = StepPrinter(face, {k.name: i for i, k in enumerate(kernels)}, weight_offsets)
     parts = [
         "/* The model: its interface, its memory, its steps. */",
-        '#include "model.h"',
+        '#include "kernel.h"',
         "#include <string.h>",
+        "",
+        *(f"void RT_NAME({k.name})(rt_session *s, void *const *b);" for k in kernels),
         "",
         *_ports("input", face.inputs, face.input_slot),
         *_ports("output", face.outputs, face.slot),

@@ -1,7 +1,10 @@
 """This project: compiled ahead of time, loaded by the runtime alone."""
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 
@@ -39,14 +42,16 @@ class _Tapeout:
         calibration: Path | None,
     ) -> Path:
         artifact = output.with_suffix(".tapeout")
-        tapeout.compile(
-            model,
-            target="cpu",
-            dims=dict(dims),
-            output=artifact,
-            quantize=self.quantize,
-            calibrate=calibration if self.quantize else None,
-        )
+        # Its time is that of a first compilation: no object is kept from one before.
+        with TemporaryDirectory() as cache, patch.dict(os.environ, TAPEOUT_CACHE=cache):
+            tapeout.compile(
+                model,
+                target="cpu",
+                dims=dict(dims),
+                output=artifact,
+                quantize=self.quantize,
+                calibrate=calibration if self.quantize else None,
+            )
         return artifact
 
     def load(self, prepared: Path, threads: int) -> Session:

@@ -1,8 +1,14 @@
 """The C compiler: found, named when it is missing, quoted when it fails."""
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 
 from tapeout.ir.errors import CompileError
+from tapeout.targets.cpu import build as building
+from tapeout.targets.cpu import objects
 from tapeout.targets.cpu.build import build, compiler, sources
 from tapeout.targets.cpu.device import device, devices
 
@@ -35,6 +41,68 @@ def test_a_failing_compiler_is_quoted(name: str) -> None:
     assert caught.value.code == "E0602"
     assert "k0.c" in str(caught.value)
     assert device(name).compiler in str(caught.value)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Sequence[str]]:
+    """The compiler's commands, which begin with an empty cache."""
+    monkeypatch.setenv("TAPEOUT_CACHE", str(tmp_path))
+    found: list[Sequence[str]] = []
+
+    def run(command: Sequence[str], folder: str) -> None:
+        found.append(command)
+        original(command, folder)
+
+    original = building._run  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(building, "_run", run)
+    return found
+
+
+def compiled(commands: list[Sequence[str]]) -> set[str]:
+    """Sources that were compiled since the last look."""
+    names = {command[command.index("-c") + 1] for command in commands if "-c" in command}
+    commands.clear()
+    return names
+
+
+def test_what_did_not_change_is_not_compiled_again(commands: list[Sequence[str]]) -> None:
+    text = sources({"k0.c": "int one(void) { return 1; }\n"})
+    first = build(text, device("generic"))
+    assert compiled(commands) == {n for n in text if n.endswith(".c")}
+    assert build(text, device("generic")) == first
+    assert compiled(commands) == set()
+    changed = {**text, "k0.c": b"int one(void) { return 2; }\n"}
+    assert build(changed, device("generic")) != first
+    assert compiled(commands) == {"k0.c"}
+    build({**text, "vec.h": text["vec.h"] + b"\n"}, device("generic"))
+    assert "k0.c" in compiled(commands)
+    build(text, device("generic"), ["-O1"])
+    assert "k0.c" in compiled(commands)
+
+
+def test_without_a_cache_everything_is_compiled(
+    commands: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPEOUT_CACHE", "/proc/nowhere")
+    text = sources({})
+    build(text, device("generic"))
+    build(text, device("generic"))
+    assert len([c for c in commands if "-shared" in c]) == 2
+
+
+def test_objects_unused_for_longest_are_dropped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TAPEOUT_CACHE", str(tmp_path))
+    monkeypatch.setattr(objects, "MOST_BYTES", 20)
+    made = tmp_path / "made.o"
+    made.write_bytes(bytes(8))
+    for day, key in enumerate("abc"):
+        objects.keep(key, made)
+        os.utime(objects.folder() / f"{key}.o", (day, day))
+    assert objects.find("a", tmp_path / "found.o")
+    objects.trim()
+    assert {path.stem for path in objects.folder().iterdir()} == {"a", "c"}
 
 
 def test_every_figure_of_a_device_is_there() -> None:
