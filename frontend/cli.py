@@ -53,6 +53,14 @@ def _size(text: str) -> tuple[str, int]:
     return name, int(value)
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    """``N,N``; none of an empty text."""
+    parts = [part for part in text.split(",") if part]
+    if not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"'{text}' is not N,N")
+    return tuple(map(int, parts))
+
+
 def _range(text: str) -> tuple[str, int | tuple[int, int]]:
     """``NAME=N`` or ``NAME=LO..HI``."""
     name, value = _pair(text)
@@ -105,6 +113,7 @@ def main() -> None:
 @cache_option
 @click.option("--hidden", is_flag=True, help="Give a language model's hidden states as well.")
 @click.option("--medusa", metavar="FILE", help="Heads that guess ahead, for generate --medusa.")
+@click.option("--exits", type=_numbers, default="", metavar="N[,N]", help="Layers to leave after.")
 @click.option("--quantize", metavar="SPEC", help="A format, int8+w4g32, auto, or a TOML file.")
 @click.option("--calibrate", metavar="DATA", help="Samples for int8: a .npz, or a folder of them.")
 @click.option("--max-drop", metavar="METRIC=VALUE", help="What formats may cost: accuracy=0.5.")
@@ -123,6 +132,7 @@ def compile(
     cache: Literal["auto", "pages", "inputs"],
     hidden: bool,
     medusa: str | None,
+    exits: Sequence[int],
     quantize: str | None,
     calibrate: str | None,
     max_drop: str | None,
@@ -148,7 +158,7 @@ def compile(
     with progress() as note:
         if stop_after is not None:
             devices = driver.targeted(target)
-            decoding = driver.Decoding(cache, hidden, Path(medusa) if medusa else None)
+            decoding = driver.Decoding(cache, hidden, Path(medusa) if medusa else None, exits)
             module = driver.import_any(model, _unique(dims), note, decoding=decoding)
             wish = Quantizing(
                 *(quantize, calibrate, max_drop, evaluate, sparsify), tell=told.append
@@ -170,6 +180,7 @@ def compile(
                 cache=cache,
                 hidden=hidden,
                 medusa=medusa,
+                exits=exits,
                 look=look,
                 note=note,
                 tell=told.append,
@@ -219,6 +230,7 @@ def run(artifact: str, inputs: Pairs, output: str | None, threads: int | None) -
 @click.option("--draft", metavar="ARTIFACT", help="A smaller model that guesses ahead.")
 @click.option("--lookup", is_flag=True, help="Guess ahead from the text itself.")
 @click.option("--medusa", is_flag=True, help="Guess ahead by heads that ARTIFACT has.")
+@click.option("--draft-exit", type=int, metavar="N", help="Guess by ARTIFACT's first N layers.")
 @click.option(
     "--ahead",
     type=click.IntRange(min=1),
@@ -242,6 +254,7 @@ def generate(
     draft: str | None,
     lookup: bool,
     medusa: bool,
+    draft_exit: int | None,
     ahead: int,
     threads: int | None,
 ) -> None:
@@ -249,11 +262,13 @@ def generate(
     from tapeout.frontend import generate as generate_
     from tapeout.runtime.sampling import Sampler
 
-    if (draft is not None) + lookup + medusa > 1:
-        raise click.UsageError("--draft, --lookup and --medusa are three ways to guess")
+    if (draft is not None) + lookup + medusa + (draft_exit is not None) > 1:
+        raise click.UsageError("--draft, --draft-exit, --lookup and --medusa exclude each other")
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     path = Path(draft) if draft is not None else None
-    wish = generate_.Wish(prompt, Path(tokenizer), tokens, stop, path, lookup, medusa, ahead)
+    wish = generate_.Wish(
+        *(prompt, Path(tokenizer), tokens, stop, path, lookup, medusa, ahead, draft_exit)
+    )
     click.echo(prompt, nl=False)
     speed = generate_.run(
         Path(artifact), wish, sampler, threads, lambda piece: click.echo(piece, nl=False)

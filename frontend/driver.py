@@ -56,6 +56,7 @@ def compile(
     cache: Cache = "auto",
     hidden: bool = False,
     medusa: str | os.PathLike[str] | None = None,
+    exits: Sequence[int] = (),
     look: Look = NOTHING,
     note: Note = lambda _: None,
     tell: Tell = lambda _: None,
@@ -79,14 +80,15 @@ def compile(
     (``Program.decoding``), or to ``inputs`` and outputs as in the file; ``auto`` is pages where
     inputs are named as exporters name them. ``hidden``: a language model of ``transformers`` has
     its hidden states as an output (``session.hidden``); ``medusa``: and the guesses of the heads in
-    this safetensors file, which ``speculative.Heads`` uses.
+    this safetensors file, which ``speculative.Heads`` uses. ``exits``: numbers of layers behind
+    which its tokens may leave (``session.decode(tokens, exit=...)``).
     ``sparsify``: which weights become zero (see passes/sparsify). ``look`` shows the module on its
     way; ``note`` is told what is being done, ``tell`` what layers became.
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
     chosen = targeted(target)
-    decoding = Decoding(cache, hidden, None if medusa is None else Path(medusa))
+    decoding = Decoding(cache, hidden, None if medusa is None else Path(medusa), tuple(exits))
     module = import_any(model, dims, note, Example(args, kwargs, dynamic_shapes), decoding)
     wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
     lower(module, look, quantizing(module, chosen, wish, note), note=note)

@@ -13,7 +13,14 @@ from tapeout.ir.errors import CompileError
 from tapeout.runtime.decoding import DecodingSession
 from tapeout.runtime.program import load
 from tapeout.runtime.sampling import Sampler
-from tapeout.runtime.speculative import Draft, Heads, Lookup, SmallModel, generate
+from tapeout.runtime.speculative import (
+    Draft,
+    EarlyExit,
+    Heads,
+    Lookup,
+    SmallModel,
+    generate,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -23,7 +30,8 @@ if TYPE_CHECKING:
 class Wish:
     """What to generate.
 
-    Guesses come from another artifact (``draft``), the text (``lookup``), or heads (``medusa``).
+    Guesses come from another artifact (``draft``), the text (``lookup``), heads (``medusa``), or
+    the model's own layers up to an exit (``draft_exit``).
     """
 
     prompt: str
@@ -34,6 +42,7 @@ class Wish:
     lookup: bool = False
     medusa: bool = False
     ahead: int = 4
+    draft_exit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,9 @@ def _draft(
         return Lookup(vocabulary)
     if wish.medusa:
         return Heads(model)
+    if wish.draft_exit is not None:
+        model.decoder.depth(wish.draft_exit)
+        return EarlyExit(model, _like(sampler), wish.draft_exit)
     if wish.draft is None:
         return None
     session = load(wish.draft, threads).decoding(max_length=model.max_length)

@@ -26,12 +26,19 @@ outputs as in the file; ``auto`` is pages where inputs have the names that expor
 class Decoding:
     """How a language model becomes a program that decodes.
 
-    ``hidden``: with hidden states as an output; ``medusa``: and what heads in this file guess.
+    ``hidden``: with hidden states as an output; ``medusa``: and what heads in this file guess;
+    ``exits``: numbers of layers behind which tokens may leave.
     """
 
     cache: Cache = "auto"
     hidden: bool = False
     medusa: Path | None = None
+    exits: Sequence[int] = ()
+
+    @property
+    def of_transformers(self) -> bool:
+        """Whether something is asked for that only models of ``transformers`` have."""
+        return bool(self.hidden or self.medusa or self.exits)
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,8 @@ def import_any(
             [("model", type(model).__name__)],
             "leave them out: this model says its inputs itself",
         )
-    if decoding.hidden or decoding.medusa:
-        raise _no_outputs_beside(model)
+    if decoding.of_transformers:
+        raise _not_of_transformers(model)
     return _from_onnx(model, dims, note, decoding.cache)
 
 
@@ -106,9 +113,9 @@ def _from_torch(
         from tapeout.frontend.llm.export import exported_step
 
         note("exporting")
-        made = exported_step(model, decoding.hidden, decoding.medusa)
-    elif decoding.hidden or decoding.medusa:
-        raise _no_outputs_beside(model)
+        made = exported_step(model, decoding.hidden, decoding.medusa, decoding.exits)
+    elif decoding.of_transformers:
+        raise _not_of_transformers(model)
     elif isinstance(model, torch.nn.Module):
         note("exporting")
         made = exported(model, example.args, example.kwargs, example.dynamic_shapes)
@@ -121,10 +128,10 @@ def _from_torch(
     return import_program(made, dims)
 
 
-def _no_outputs_beside(model: Any) -> CompileError:
+def _not_of_transformers(model: Any) -> CompileError:
     return CompileError(
         "E0104",
-        "hidden states and Medusa heads are outputs of a language model of transformers",
+        "hidden states, Medusa heads and exits are for a language model of transformers",
         [("model", type(model).__name__)],
         "give its checkpoint, or have the module return them",
     )

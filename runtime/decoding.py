@@ -7,6 +7,7 @@ session: a step of decoding allocates nothing in the cache and keeps no memory.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,10 @@ INPUTS = ("ids", "positions", "rows")
 PAGED = ("keys.", "values.")
 RECURRENT = ("recall.", "scan.")
 """How the names of states begin: of pages that sequences share, and of a row for each sequence."""
+STAY = "stay_"
+"""How the inputs begin that say which tokens go on behind an exit, by its number."""
+ALL = sys.maxsize
+"""The depth of a run that no exit ends: more layers than there are."""
 LINES = 64
 """Slots of a page, where no layer attends."""
 
@@ -57,6 +62,8 @@ class Decoder:
         most = [n if isinstance(n, int) else limits[n] for n in columns]
         self.context = most[0] * self.page if most else None
         self.others = [port.name for port in manifest.outputs[1:]]
+        named = [name for name in self.inputs if name.startswith(STAY)]
+        self.exits = sorted(int(name.removeprefix(STAY)) for name in named)
 
     def pools(self, pages: int) -> dict[str, Array]:
         """Zeroed pools of all layers that attend."""
@@ -65,6 +72,17 @@ class Decoder:
     def rows(self, batch: int) -> dict[str, Array]:
         """Zeroed states of all recurrent layers."""
         return self._zeros(RECURRENT, batch)
+
+    def depth(self, exit: int | None) -> int:
+        """Layers up to an exit; E0526 for one that the program does not have."""
+        if exit is None or exit in self.exits:
+            return ALL if exit is None else exit
+        raise RunError(
+            "E0526",
+            f"the program has no exit {exit}",
+            (("exits", ", ".join(map(str, self.exits)) or "none"),),
+            "compile with exits=[...], numbers of layers",
+        )
 
     def _zeros(self, kinds: tuple[str, ...], count: int) -> dict[str, Array]:
         return {
@@ -107,7 +125,7 @@ class DecodingSession:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """Tokens that each sequence has in the cache."""
+        """Tokens that each sequence has in the cache; provisional ones do not count."""
         return tuple(s.length for s in self._sequences)
 
     @property
@@ -144,7 +162,7 @@ class DecodingSession:
         """
         try:
             at = self.decoder.others.index(output)
-            last = [self._beside[s][q.length][at] for s, q in enumerate(self._sequences)]
+            last = [self._beside[s][q.end][at] for s, q in enumerate(self._sequences)]
         except (ValueError, KeyError):
             raise RunError(
                 "E0524",
@@ -171,10 +189,19 @@ class DecodingSession:
             logits[s] = found[0]
         return logits
 
-    def decode(self, tokens: Prompt) -> Array:
-        """Add one token to each sequence; returns the logits ``[batch, V]`` after them."""
-        rows = self._checked([[t] for t in np.asarray(tokens).reshape(-1).tolist()])
-        return self._step(list(enumerate(rows)), list(range(self.batch)))
+    def decode(self, tokens: Prompt, exit: int | Sequence[int | None] | None = None) -> Array:
+        """Add one token to each sequence; returns the logits ``[batch, V]`` after them.
+
+        ``exit``: the layers after which the model is left, as it was compiled with, for all or of
+        each sequence (None: not left). A token that left is provisional, as later layers have no
+        keys of it: a run sees the tokens that came as far as it goes, and forgets those behind
+        them, so that runs without exits give what they would have given without the others.
+        Errors: E0520, E0521, E0526 (no such exit).
+        """
+        exits = [exit] * self.batch if isinstance(exit, int | None) else self._counted(list(exit))
+        depths = [self.decoder.depth(each) for each in exits]
+        rows = self._checked([[t] for t in np.asarray(tokens).reshape(-1).tolist()], depths)
+        return self._step(list(enumerate(rows)), list(range(self.batch)), depths)
 
     def verify(
         self, tokens: Sequence[Prompt], parents: Sequence[Sequence[int]] | None = None
@@ -200,7 +227,7 @@ class DecodingSession:
             logits = self._step(list(enumerate(rows)), every)
             self._before = before
         else:
-            logits, *others = self._run(list(enumerate(rows)), every, grown)
+            logits, *others = self._run(list(enumerate(rows)), every, [ALL] * self.batch, grown)
             beside = zip(*(np.split(other, ends[:-1]) for other in others), strict=True)
             self._grown = _Grown(grown, list(beside))
         return np.split(logits, ends[:-1])
@@ -241,7 +268,7 @@ class DecodingSession:
         self.truncate([s.length - n for s, n in zip(self._sequences, counts, strict=True)])
 
     def truncate(self, length: int | Sequence[int]) -> None:
-        """Keep the first ``length`` tokens of each sequence.
+        """Keep the first ``length`` tokens of each sequence, and none that is provisional.
 
         Recurrent layers go back to nothing, or into what the last run verified: E0523 otherwise.
         """
@@ -275,8 +302,8 @@ class DecodingSession:
         made._rows = {name: row.copy() for name, row in self._rows.items()}
         made._before, made._grown, made._beside = None, None, {}
         for sequence in made._sequences:
-            # Behind the text stands what may be left of a tree.
-            del sequence.pages[-(-sequence.length // self.decoder.page) :]
+            # Behind the tokens stands what may be left of a tree.
+            del sequence.pages[-(-sequence.end // self.decoder.page) :]
             for page in sequence.pages:
                 self.pages.share(page)
         return made
@@ -287,14 +314,23 @@ class DecodingSession:
 
     # One run
 
-    def _step(self, parts: Sequence[tuple[int, list[int]]], rows: list[int]) -> Array:
-        """Add tokens to some sequences; returns the logits of the tokens numbered ``rows``."""
-        logits, *others = self._run(parts, rows)
+    def _step(
+        self,
+        parts: Sequence[tuple[int, list[int]]],
+        rows: list[int],
+        depths: Sequence[int] | None = None,
+    ) -> Array:
+        """Add tokens to some sequences; returns the logits of the tokens numbered ``rows``.
+
+        ``depths``: through how many layers those of each sequence go.
+        """
+        depths = depths or [ALL] * self.batch
+        logits, *others = self._run(parts, rows, depths)
         self._beside = {s: at for s, at in self._beside.items() if s not in dict(parts)}
-        before = self.lengths
+        before = [sequence.end for sequence in self._sequences]
         ends = [(s, before[s] + i + 1) for s, tokens in parts for i in range(len(tokens))]
         for s, tokens in parts:
-            self._sequences[s].length += len(tokens)
+            self._sequences[s].add(len(tokens), depths[s])
         for r, token in enumerate(rows if others else ()):
             s, end = ends[token]
             self._beside.setdefault(s, {})[end] = tuple(other[r] for other in others)
@@ -304,12 +340,20 @@ class DecodingSession:
         self,
         parts: Sequence[tuple[int, list[int]]],
         rows: list[int],
+        depths: Sequence[int],
         trees: Sequence[Tree] | None = None,
     ) -> list[Array]:
         """Run tokens behind some sequences; returns the outputs of those numbered ``rows``."""
         total = sum(len(tokens) for _, tokens in parts)
         self._forget()
-        self._room(parts)
+        for s, _ in parts:
+            self._cut(s, self._sequences[s].length, depths[s])
+        try:
+            self._room(parts)
+        except RunError:
+            for s, _ in parts:
+                self._cut(s, self._sequences[s].length, depths[s])
+            raise
         self._before = None
         ids, positions = np.empty(total, np.int64), np.empty(total, np.int64)
         slots, sequence = np.empty(total, np.int64), np.empty(total, np.int32)
@@ -317,7 +361,7 @@ class DecodingSession:
         spans = np.zeros((2, self.batch), np.int32)
         at = 0
         for s, tokens in parts:
-            n, length = len(tokens), self._sequences[s].length
+            n, length = len(tokens), self._sequences[s].end
             place, mine = np.arange(length, length + n), slice(at, at + n)
             ids[mine], sequence[mine], slots[mine] = tokens, s, self._slots(s, place)
             positions[mine], ends[mine] = place, place + 1
@@ -337,6 +381,7 @@ class DecodingSession:
             "table": self._table,
             "start": spans[0],
             "stop": spans[1],
+            **self._staying(np.asarray(depths)[sequence]),
         }
         made = self.decoder.run(
             {name: given[name] for name in given if name in self.decoder.inputs},
@@ -349,15 +394,23 @@ class DecodingSession:
         page = self.decoder.page
         return self._table[s, place // page].astype(np.int64) * page + place % page
 
+    def _staying(self, depths: Array) -> dict[str, Array]:
+        """Which tokens go on behind each exit, as places among those that came to it."""
+        found: dict[str, Array] = {}
+        for number in self.decoder.exits:
+            found[f"{STAY}{number}"] = np.flatnonzero(depths > number)
+            depths = depths[depths > number]
+        return found
+
     def _room(self, parts: Sequence[tuple[int, list[int]]]) -> None:
         """Have pages for more tokens, which nobody else holds where they are written to."""
         page = self.decoder.page
         for s, tokens in parts:
             sequence = self._sequences[s]
-            if sequence.length % page and tokens:
-                last = sequence.length // page
+            if sequence.end % page and tokens:
+                last = sequence.end // page
                 self._put(s, last, self.pages.own(sequence.pages[last]))
-            while len(sequence.pages) * page < sequence.length + len(tokens):
+            while len(sequence.pages) * page < sequence.end + len(tokens):
                 sequence.pages.append(self.pages.take())
                 self._put(s, len(sequence.pages) - 1, sequence.pages[-1])
 
@@ -372,9 +425,11 @@ class DecodingSession:
         self._sequences[s].pages[column] = page
         self._table[s, column] = page
 
-    def _cut(self, s: int, length: int) -> None:
+    def _cut(self, s: int, length: int, depth: int = ALL) -> None:
+        """Keep that many tokens, and of provisional ones those that came to a depth."""
         sequence = self._sequences[s]
-        kept = -(-length // self.decoder.page)
+        sequence.early = [each for each in sequence.early if each >= depth]
+        kept = -(-(length + len(sequence.early)) // self.decoder.page)
         for page in sequence.pages[kept:]:
             self.pages.drop(page)
         del sequence.pages[kept:]
@@ -409,14 +464,18 @@ class DecodingSession:
                 found |= {s: again} if again else {}
         return found
 
-    def _checked(self, prompts: Prompt | Sequence[Prompt]) -> list[list[int]]:
+    def _checked(
+        self, prompts: Prompt | Sequence[Prompt], depths: Sequence[int] | None = None
+    ) -> list[list[int]]:
         """Lists of tokens, one for each sequence, that are tokens and have room."""
+        depths = depths or [ALL] * self.batch
         found = [[int(t) for t in row] for row in self._each(prompts)]
-        for tokens, sequence in zip(found, self._sequences, strict=True):
+        for tokens, sequence, depth in zip(found, self._sequences, depths, strict=True):
             if not tokens:
                 raise RunError("E0521", "a prompt is empty", (), "give at least one token")
-            if sequence.length + len(tokens) > self.max_length:
-                raise _too_many(sequence.length + len(tokens), self.max_length)
+            length = sequence.seen(depth) + len(tokens)
+            if length > self.max_length:
+                raise _too_many(length, self.max_length)
             bad = [t for t in tokens if not 0 <= t < self.decoder.vocabulary]
             if bad:
                 facts = (("tokens", bad[:8]), ("vocabulary", self.decoder.vocabulary))
@@ -446,6 +505,9 @@ class DecodingSession:
         rows: list[Any] = list(given)
         if not rows or np.ndim(rows[0]) == 0:
             rows = [rows]
+        return self._counted(rows)
+
+    def _counted(self, rows: list[Any]) -> list[Any]:
         if len(rows) != self.batch:
             raise RunError(
                 "E0521",
@@ -472,15 +534,36 @@ class _Grown(NamedTuple):
 
 
 class _Sequence:
-    """Pages and number of tokens of one sequence."""
+    """Pages and number of tokens of one sequence.
+
+    ``early``: behind these the provisional tokens, each with the layers that it went through; none
+    went through more than one before it.
+    """
 
     def __init__(self) -> None:
         self.pages: list[int] = []
         self.length = 0
+        self.early: list[int] = []
+
+    @property
+    def end(self) -> int:
+        """How many tokens there are, provisional ones too."""
+        return self.length + len(self.early)
+
+    def seen(self, depth: int) -> int:
+        """How many tokens came as far as to a depth."""
+        return self.length + sum(each >= depth for each in self.early)
+
+    def add(self, count: int, depth: int) -> None:
+        """Have more tokens, which a run to a depth took."""
+        if depth == ALL:
+            self.length += count
+        else:
+            self.early += [depth] * count
 
     def copy(self) -> _Sequence:
         made = _Sequence()
-        made.pages, made.length = list(self.pages), self.length
+        made.pages, made.length, made.early = list(self.pages), self.length, list(self.early)
         return made
 
 

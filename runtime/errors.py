@@ -23,8 +23,9 @@ E0520  the pages of a cache are all taken
 E0521  a prompt is empty, too long, not one for each sequence, or has no such token
 E0522  an option of sampling is out of range
 E0523  a recurrent layer does not go back that far
-E0524  there is no such output of the last tokens
+E0524  a program does not give that output, or did not of the last tokens
 E0525  what is given or kept is no tree of guesses, or the program takes none
+E0526  a program has no such exit
 =====  ==========================================================================
 """
 

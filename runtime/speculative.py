@@ -102,6 +102,30 @@ class Heads:
 
 
 @dataclass
+class EarlyExit:
+    """Guesses by the first layers of the model itself, in its own session: self-speculation.
+
+    Verifying runs all layers of the guesses anew, so that nothing of them stays. Source: Elhoushi
+    et al. 2024, arXiv:2404.16710.
+    """
+
+    session: DecodingSession
+    sampler: Sampler
+    exit: int
+
+    def guess(self, tokens: Sequence[int], count: int) -> list[Guess]:
+        """Tokens drawn one after the other, each after ``exit`` layers."""
+        self.session.rollback(0)
+        text, found = list(tokens), list[Guess]()
+        while len(found) < count:
+            logits = self.session.decode([text[-1]], exit=self.exit)[0]
+            chances = self.sampler.probabilities(logits, text)
+            found.append(Guess(self.sampler.draw(chances), chances, len(found) - 1))
+            text.append(found[-1].token)
+        return found
+
+
+@dataclass
 class SmallModel:
     """Guesses by a smaller model of the same vocabulary, whose cache follows the text."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from tapeout.frontend.aten.export import Exported, exported
+from tapeout.frontend.llm.exits import layers_of, leaving
 from tapeout.frontend.llm.heads import Heads, heads_of
 from tapeout.frontend.llm.hooks import hooked
 from tapeout.frontend.llm.state_space import STATE_SPACE
@@ -19,15 +21,28 @@ class Step(torch.nn.Module):
     """Tokens of any sequences, each with its place: ``ids [T]``, ``positions [T]``.
 
     ``rows [R]`` are the tokens whose logits ``[R, V]`` are wanted. Beside them, where asked for:
-    ``hidden [R, D]``, what the last product is given, and of ``heads`` ``medusa [R, M, V]``.
+    ``hidden [R, D]``, what the last product is given, and of ``heads`` ``medusa [R, M, V]``. With
+    ``exits``, ``stay[E] [S]`` are those that go on behind layer ``E``, as places among the tokens
+    that came there; the logits of the others are those of where they left.
     """
 
-    def __init__(self, model: Any, hidden: bool = False, heads: Heads | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        hidden: bool = False,
+        heads: Heads | None = None,
+        exits: Sequence[int] = (),
+    ) -> None:
         super().__init__()
         self.model, self.hidden, self.heads = model, hidden, heads
+        self.layers = layers_of(model, exits) if exits else []
 
     def forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, rows: torch.Tensor
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        rows: torch.Tensor,
+        stay: Mapping[str, torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         """Logits, and what else is wanted."""
         given: list[torch.Tensor] = []
@@ -36,9 +51,13 @@ class Step(torch.nn.Module):
             given.append(inputs[0])
 
         hook = self.model.get_output_embeddings().register_forward_pre_hook(keep)
-        out = self.model(
-            input_ids=ids[None], position_ids=positions[None], use_cache=False, logits_to_keep=rows
-        )
+        with leaving(self.layers, ids, {int(number): at for number, at in stay.items()}):
+            out = self.model(
+                input_ids=ids[None],
+                position_ids=positions[None],
+                use_cache=False,
+                logits_to_keep=rows,
+            )
         hook.remove()
         found = {"logits": out.logits[0]}
         if self.hidden:
@@ -48,21 +67,29 @@ class Step(torch.nn.Module):
         return found
 
 
-def exported_step(model: Any, hidden: bool = False, medusa: Path | None = None) -> Exported:
-    """Export a causal model of ``transformers``; the refusals of ``exported``.
+def exported_step(
+    model: Any, hidden: bool = False, medusa: Path | None = None, exits: Sequence[int] = ()
+) -> Exported:
+    """Export a causal model of ``transformers``; the refusals of ``exported``, E0106 of exits.
 
     ``hidden``: with hidden states as an output. ``medusa``: a file of heads that guess ahead.
+    ``exits``: numbers of layers behind which tokens may leave.
     """
-    ids, rows = torch.zeros(7, dtype=torch.long), torch.tensor([2, 6])
-    tokens, wanted = (
-        torch.export.Dim("T", min=1, max=TOKENS),
-        torch.export.Dim("R", min=1, max=TOKENS),
-    )
-    shapes = {"ids": {0: tokens}, "positions": {0: tokens}, "rows": {0: wanted}}
     heads = None if medusa is None else heads_of(medusa, model)
+    step = Step(model, hidden, heads, exits)
+    # What is one size in the example is taken for one size.
+    count = 7 + len(exits)
+    ids, rows = torch.zeros(count, dtype=torch.long), torch.tensor([2, 6])
+    stay = {str(number): torch.arange(count - 1 - i) for i, number in enumerate(exits)}
+    tokens = torch.export.Dim("T", min=1, max=TOKENS)
+    shapes = {
+        "ids": {0: tokens},
+        "positions": {0: tokens},
+        "rows": {0: torch.export.Dim("R", min=1, max=TOKENS)},
+        "stay": {n: {0: torch.export.Dim(f"S{n}", min=0, max=TOKENS)} for n in stay},
+    }
     with hooked(model):
-        step = Step(model, hidden, heads)
-        made = exported(step, (ids, torch.arange(7), rows), dynamic_shapes=shapes)
+        made = exported(step, (ids, torch.arange(count), rows, stay), dynamic_shapes=shapes)
     return replace(made, context=context_of(model))
 
 

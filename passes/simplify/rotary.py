@@ -8,6 +8,7 @@ from xdsl.ir import SSAValue
 from tapeout.ir.expr import ZERO
 from tapeout.ir.module import Module
 from tapeout.ir.ops.attention import RotaryOp
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.pointwise import ConvertOp, MapOp
 from tapeout.ir.ops.views import ConcatOp, ReshapeOp, SliceOp
 from tapeout.ir.types import spec
@@ -100,6 +101,9 @@ def _half(value: SSAValue, edit: Edit, depth: int) -> SSAValue | None:
             inner = _half(op.x, edit, depth - 1)
             shape = (*op.shape.data[:-1], ZERO + size // 2)
             return None if inner is None else edit.add(ReshapeOp, inner, shape=shape)
+        case GatherOp() as op if op.axis.data != spec(op.x).rank - 1:
+            inner = _half(op.x, edit, depth - 1)
+            return None if inner is None else edit.add(GatherOp, inner, op.indices, **op.attrs())
         case _:
             return None
 

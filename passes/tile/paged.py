@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import i32, i64
-from tapeout.ir.expr import Expr, as_expr, ceildiv, minimum
+from tapeout.ir.expr import Expr, as_expr, ceildiv, maximum, minimum
 from tapeout.ir.ops.paged import TREE, PagedAttentionOp, WriteSlotsOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import Loop
@@ -103,7 +103,8 @@ class _Paged:
         b = self.b
         chunks = ceildiv(spec(self.root.table).dims[1], CHUNK)
         # 1 where chunks are tasks of their own, else 0.
-        few = minimum(as_expr(SPLIT) // (self.tokens * self.groups), 1) * minimum(chunks - 1, 1)
+        pairs = maximum(self.tokens * self.groups, 1)
+        few = minimum(as_expr(SPLIT) // pairs, 1) * minimum(chunks - 1, 1)
         if few.constant != 0:
             self.split(self.tokens * few, chunks)
         if few.constant != 1:

@@ -13,7 +13,7 @@ import pytest
 from tapeout.runtime.decoding import DecodingSession
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.sampling import Sampler
-from tapeout.runtime.speculative import Draft, Guess, Heads, Lookup, SmallModel, generate
+from tapeout.runtime.speculative import Draft, EarlyExit, Guess, Heads, Lookup, SmallModel, generate
 
 Array = np.ndarray[Any, Any]
 
@@ -96,6 +96,9 @@ class Chain:
 
     def __init__(self, table: Array) -> None:
         self.table, self.text, self.tree = table, list[int](), list[int]()
+        # What the first layers say is near to what all say.
+        noise = np.random.default_rng(5).standard_normal((len(table), len(table)))
+        self.first: Array = table + noise.astype(np.float32)
 
     @property
     def lengths(self) -> tuple[int]:
@@ -105,7 +108,9 @@ class Chain:
         self.text += [int(t) for t in tokens]
         return self.table[self.text[-1]][None]
 
-    def decode(self, tokens: Sequence[int]) -> Array:
+    def decode(self, tokens: Sequence[int], exit: int | None = None) -> Array:
+        if exit is not None:
+            return self.first[tokens[0]][None]
         return self.prefill(tokens)
 
     def verify(
@@ -169,29 +174,30 @@ class Branches:
         return found
 
 
-def drafts(options: dict[str, float]) -> list[Draft]:
+def drafts(options: dict[str, float], session: DecodingSession) -> list[Draft]:
     small = Sampler(seed=7, **cast(Any, options))
     drawing = Sampler(temperature=1.0, seed=7)
     lines = [Lookup(6), Wrong(), SmallModel(chain(3), small), SmallModel(chain(0), small)]
-    return [*lines, Certain(), Branches(drawing, others=False), Branches(drawing, others=True)]
+    trees = [Certain(), Branches(drawing, others=False), Branches(drawing, others=True)]
+    return [*lines, *trees, EarlyExit(session, small, 1)]
 
 
-@pytest.mark.parametrize("which", range(7))
+@pytest.mark.parametrize("which", range(8))
 @pytest.mark.parametrize("ahead", [1, 4, 12])
 def test_greedy_guesses_change_no_token(which: int, ahead: int) -> None:
     plain = list(islice(generate(chain(0), [1, 2], Sampler()), 200))
     session = chain(0)
-    made = generate(session, [1, 2], Sampler(), drafts({})[which], ahead)
+    made = generate(session, [1, 2], Sampler(), drafts({}, session)[which], ahead)
     assert list(islice(made, 200)) == plain
 
 
 @pytest.mark.parametrize(
-    ("which", "ahead"), [*((i, 4) for i in range(4)), (4, 12), (5, 6), (6, 12)]
+    ("which", "ahead"), [*((i, 4) for i in (0, 1, 2, 3, 7)), (4, 12), (5, 6), (6, 12)]
 )
 def test_drawn_guesses_keep_the_distribution(which: int, ahead: int) -> None:
     options = {"temperature": 1.0, "top_k": 4}
     session, sampler = chain(0), Sampler(seed=11, **cast(Any, options))
-    made = generate(session, [1], sampler, drafts(options)[which], ahead)
+    made = generate(session, [1], sampler, drafts(options, session)[which], ahead)
     text = [1, *islice(made, 10_000 if which else 5_000)]
     table = cast(Chain, session).table
     for before in range(6):

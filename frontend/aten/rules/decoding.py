@@ -9,6 +9,7 @@ from tapeout.frontend.aten.call import Call
 from tapeout.frontend.aten.registry import rule
 from tapeout.ir import decoding
 from tapeout.ir.decoding import by_token
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.recurrence import StateConvOp, StateScanOp
 from tapeout.ir.types import spec
 
@@ -31,6 +32,17 @@ def attend(
     tokens = (by_token(b, q), by_token(b, k), by_token(b, v))
     y = decoding.attend(b, cache, layer, tokens, scale=scale, softcap=softcap, window=window)
     return b.reshape(y, call.output.dims)
+
+
+@rule("tapeout.stay")
+def stay(b: Builder, call: Call, x: SSAValue, places: SSAValue) -> SSAValue:
+    """Tokens that stay in the program: from here on, what attends knows of these alone."""
+    cache = b.cache
+    assert cache is not None, "a graph whose tokens leave has a cache"
+    for name in ("positions", "slots", "sequence", "end", "tree"):
+        if name in cache:
+            cache[name] = b.op(GatherOp, cache[name], places, axis=0)
+    return b.op(GatherOp, x, places, axis=1)
 
 
 @rule("tapeout.recall")

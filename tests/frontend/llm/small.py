@@ -19,28 +19,28 @@ Array = np.ndarray[Any, Any]
 VOCABULARY = 99
 SIZES = {
     "hidden_size": 32,
-    "num_hidden_layers": 2,
     "vocab_size": VOCABULARY,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "intermediate_size": 64,
     "pad_token_id": 0,
 }
-GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2, "vocab_size": VOCABULARY}
+GPT2 = {"n_embd": 32, "n_head": 2, "vocab_size": VOCABULARY}
 WINDOW = 40
 """Slots of a sliding window: less than a page, so that pages fall out of it."""
 
 
-def _made(model: str, config: str, **more: Any) -> Callable[[], Any]:
-    def make() -> Any:
+def _made(model: str, config: str, **more: Any) -> Callable[..., Any]:
+    def make(layers: int = 2) -> Any:
         sizes = GPT2 if config == "GPT2Config" else SIZES | more
+        sizes = sizes | {"n_layer" if config == "GPT2Config" else "num_hidden_layers": layers}
         torch.manual_seed(0)
         return getattr(transformers, model)(getattr(transformers, config)(**sizes)).eval()
 
     return make
 
 
-ARCHITECTURES: Mapping[str, Callable[[], Any]] = {
+ARCHITECTURES: Mapping[str, Callable[..., Any]] = {
     "llama": _made("LlamaForCausalLM", "LlamaConfig"),
     "qwen3": _made("Qwen3ForCausalLM", "Qwen3Config", head_dim=8),
     "gemma3": _made("Gemma3ForCausalLM", "Gemma3TextConfig", head_dim=8, sliding_window=TREE),

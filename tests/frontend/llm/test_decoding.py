@@ -249,6 +249,13 @@ def test_a_full_cache_is_refused(program: Program) -> None:
     session.decode([1])
 
 
+def test_a_prompt_that_is_refused_holds_no_pages(program: Program) -> None:
+    session = program.decoding(max_length=200, pages=3)
+    with pytest.raises(RunError, match="E0520"):
+        session.prefill(prompt(200))
+    assert session.pages.free == 3
+
+
 def test_a_session_has_a_size(program: Program) -> None:
     with pytest.raises(RunError, match="E0519"):
         program.decoding(batch=0)

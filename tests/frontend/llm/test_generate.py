@@ -41,7 +41,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
         model: Any = transformers.LlamaForCausalLM(config)
         model.save_pretrained(folder / name)
-        made[name] = tapeout.compile(folder / name, output=folder / f"{name}.tapeout")
+        exits = [1] if name == "model" else []
+        made[name] = tapeout.compile(folder / name, output=folder / f"{name}.tapeout", exits=exits)
     return made
 
 
@@ -65,6 +66,7 @@ def test_guesses_change_nothing(files: dict[str, Path]) -> None:
     plain = text(files)
     assert text(files, "--lookup") == plain
     assert text(files, "--draft", str(files["draft"]), "--ahead", "3") == plain
+    assert text(files, "--draft-exit", "1", "--ahead", "3") == plain
 
 
 def test_a_seed_gives_the_same_text_again(files: dict[str, Path]) -> None:
@@ -78,6 +80,7 @@ def test_a_seed_gives_the_same_text_again(files: dict[str, Path]) -> None:
         (["--tokenizer", "nowhere.json"], "E0301"),
         (["--temperature", "-1"], "E0522"),
         (["--top-p", "0"], "E0522"),
+        (["--draft-exit", "2"], "E0526"),
     ],
 )
 def test_what_cannot_be_is_refused(files: dict[str, Path], options: list[str], code: str) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tapeout.ir.ops.index import GatherOp
 from tapeout.ir.ops.views import ConcatOp
 from tapeout.ir.types import spec
 from tapeout.passes.simplify.canonical import Canonicalise
@@ -49,6 +50,21 @@ def test_queries_and_keys_rotate_by_one_pair_of_tables(graph: Any, check: Any) -
     theta = angles(g)
     left = check(g.returning(rotated(g, g["q"], theta), rotated(g, g["k"], theta)), ALL, *SIZES)
     assert left == {"rotary": 2, "mul": 1, "cos": 1, "sin": 1, "reshape": 2}
+
+
+def test_angles_of_some_tokens_are_found_too(graph: Any, check: Any) -> None:
+    g = graph(q="f32 1, 4, S, 16", p="f32 1, T, 1", at="i64 S")
+    frequencies = g.fixed(0.7 ** np.arange(8))
+    one = g.map("mul", g["p"], frequencies)
+    theta = g.op(ConcatOp, [one, one], axis=-1)
+    cos, sin = (
+        g.shaped(g.op(GatherOp, g.map(fn, theta), g["at"], axis=1), "1, 1, S, 16")
+        for fn in ("cos", "sin")
+    )
+    y = g.map("add", g.map("mul", g["q"], cos), g.map("mul", turned(g, g["q"]), sin))
+    left = check(g.returning(y), ALL, {"S": 5, "T": 9}, {"S": 1, "T": 1})
+    assert left["rotary"] == 1
+    assert "concat" not in left
 
 
 def test_fixed_tables_are_halved(graph: Any, check: Any) -> None:

@@ -66,7 +66,8 @@ def model(shape: Shape) -> Module:
     def spec(*dims: ExprLike, dtype: DType = f32) -> Spec:
         return Spec(tuple(map(as_expr, dims)), dtype)
 
-    t, b, columns, pages = (symbol(n, 1, 512) for n in "TBLP")
+    t = symbol("T", 0, 512)
+    b, columns, pages = (symbol(n, 1, 512) for n in "BLP")
     g, d, e = shape.groups, shape.depth, shape.depth_v
     inputs = {
         "q": spec(t, shape.heads, d),
@@ -155,6 +156,7 @@ def test_compiled_attention_is_the_evaluators(shape: Shape, device: str, tmp_pat
         drawn(shape, [700, 3, 64], [1, 1, 1]),
         drawn(shape, [0, 130], [40, 5]),
         drawn(shape, [600], [3], window=100),
+        drawn(shape, [5], [0]),
     ]
     wanted = [evaluate(module, arrays) for arrays in cases]
     program = built(module, device, tmp_path)
