@@ -24,6 +24,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.numeric import is_byte
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.experts import ExpertGroupedMatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp
@@ -158,7 +159,7 @@ def _work(kernel: KernelOp, at: Mapping[str, int]) -> Work:
 def _is_of_bytes(op: NNOp) -> bool:
     """Whether an operator is a product of bytes."""
     product = isinstance(op, MatmulOp | ConvOp) and is_byte(spec(op.operands[0]).dtype)
-    return product or isinstance(op, GroupedMatmulOp)
+    return product or isinstance(op, GroupedMatmulOp | ExpertGroupedMatmulOp)
 
 
 def _weights(entry: EntryOp) -> Iterator[int]:

@@ -23,6 +23,7 @@ from tapeout.passes.simplify.attention import RecomposeAttention
 from tapeout.passes.simplify.canonical import Canonicalise
 from tapeout.passes.simplify.common import CommonSubexpressions
 from tapeout.passes.simplify.dead import DropDead
+from tapeout.passes.simplify.experts import RecomposeExperts
 from tapeout.passes.simplify.fold import Fold
 from tapeout.passes.simplify.norms import RecomposeNorms
 from tapeout.passes.simplify.rotary import RecomposeRotary
@@ -37,6 +38,7 @@ SIMPLIFY: tuple[Pass, ...] = (
     RecomposeActivations(),
     RecomposeNorms(),
     RecomposeRotary(),
+    RecomposeExperts(),
     FoldAffine(),
     RecomposeAttention(),
     Fold(),

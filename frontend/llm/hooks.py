@@ -110,7 +110,8 @@ def hooked(model: Any) -> Generator[None]:
     model.set_attn_implementation(NAME)
     experts = getattr(model.config, "_experts_implementation", None)
     if experts is not None:
-        # The others are loops over experts that data decides, or kernels of a GPU.
+        # The pass ``recompose-experts`` knows it. The others are loops over experts that data
+        # decides, or kernels of a GPU.
         model.set_experts_implementation("batched_mm")
     try:
         yield

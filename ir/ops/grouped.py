@@ -132,22 +132,30 @@ class GroupedMatmulOp(NNOp):
 
     def decompose(self, builder: Builder) -> Sequence[SSAValue]:
         """A product of floats: ``dequantize(a) @ dequantize(codes)``."""
-        emit, group = Emit(builder), self.group.data
+        emit = Emit(builder)
+        left = dequantized(emit, self.a, self.a_scale, None, self.group.data)
+        codes, zero = whole_codes(emit, self.codes, self.zero, self.step.data, self.point.data)
+        right = dequantized(emit, codes, self.scale, zero, self.group.data)
+        return [emit.matmul(left, right, transpose_b=True)]
 
-        def numbers(codes: SSAValue, scale: SSAValue, zero: SSAValue | None) -> SSAValue:
-            dims = spec(codes).dims
-            shared = all(p is None or spec(p).dims[-1] == 1 for p in (scale, zero))
-            block = {} if shared else {"axis": len(dims) - 1, "block": group}
-            return emit.op(DequantizeOp, codes, scale, zero, to=f32, **block)
 
-        codes, zero = emit.convert(self.codes, i32), self.zero
-        codes = emit.map("mul", codes, emit.constant(self.step.data, i32))
-        if zero is None:
-            codes = emit.map("sub", codes, emit.constant(self.point.data, i32))
-        else:
-            zero = emit.convert(zero, i32)
-        right = numbers(codes, self.scale, zero)
-        return [emit.matmul(numbers(self.a, self.a_scale, None), right, transpose_b=True)]
+def dequantized(
+    emit: Emit, codes: SSAValue, scale: SSAValue, zero: SSAValue | None, group: int
+) -> SSAValue:
+    """The numbers of codes with scales of groups along the last axis, or one for all of it."""
+    shared = all(p is None or spec(p).dims[-1] == 1 for p in (scale, zero))
+    block = {} if shared else {"axis": spec(codes).rank - 1, "block": group}
+    return emit.op(DequantizeOp, codes, scale, zero, to=f32, **block)
+
+
+def whole_codes(
+    emit: Emit, codes: SSAValue, zero: SSAValue | None, step: int, point: int
+) -> tuple[SSAValue, SSAValue | None]:
+    """``codes * step - zero`` as codes and a zero point in i32, the point in the former."""
+    codes = emit.map("mul", emit.convert(codes, i32), emit.constant(step, i32))
+    if zero is None:
+        return emit.map("sub", codes, emit.constant(point, i32)), None
+    return codes, emit.convert(zero, i32)
 
 
 def _by_group(values: Array, count: int) -> Array:

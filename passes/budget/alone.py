@@ -17,6 +17,8 @@ from tapeout.ir.evaluator import evaluate
 from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.ops.experts import ExpertMatmulOp
+from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.ops.structure import EntryOp, ReturnOp
 from tapeout.ir.types import Spec
 from tapeout.passes.calibrate.observe import Watch
@@ -108,7 +110,11 @@ def _alone(layer: Layer, module: Module, x: Array) -> Module:
     made, weight = Module(ModuleOp([entry])), module.value_of(layer.weight)
     assert weight is not None, "a layer's weight is fixed"
     (argument,), of = entry.body.block.args, made.weight(weight, layer.name)
+    experts: list[WeightOp] = []
+    if isinstance(layer.op, ExpertMatmulOp):
+        # Which row went to which expert is not kept: they take them in turn.
+        experts = [made.weight(np.arange(len(x)) % len(weight))]
     bias = (None,) if isinstance(layer.op, ConvOp) else ()
-    op = type(layer.op).make(argument, of.y, *bias, **layer.op.attrs())
-    entry.body.block.add_ops([of, op, ReturnOp([op.y])])
+    op = type(layer.op).make(argument, of.y, *bias, *(e.y for e in experts), **layer.op.attrs())
+    entry.body.block.add_ops([of, *experts, op, ReturnOp([op.y])])
     return made

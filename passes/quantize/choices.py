@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tapeout.ir.errors import CompileError
 from tapeout.ir.ops.contract import ConvOp
+from tapeout.ir.ops.experts import ExpertMatmulOp
 from tapeout.passes.quantize.formats import LayerFormat
 from tapeout.passes.quantize.layers import Layer
 from tapeout.passes.quantize.pays import Prediction, Predictor
@@ -49,6 +50,10 @@ def choose_for(layer: Layer, asked: LayerFormat | None, predictor: Predictor | N
         return Choice(layer, asked, None, "a convolution has no rows for scales, and no groups")
     if asked.method == "gptq" and isinstance(layer.op, ConvOp):
         return Choice(layer, asked, None, "filters are not rounded by gptq")
+    if isinstance(layer.op, ExpertMatmulOp) and asked.activations is not None:
+        return Choice(layer, asked, None, "experts take formats of weights alone, bf16 and fp16")
+    if isinstance(layer.op, ExpertMatmulOp) and asked.method == "gptq":
+        return Choice(layer, asked, None, "inputs of each expert are not told apart for gptq")
     # Formats of weights alone are taken for their bytes, whatever the time.
     for_speed = asked.weight is None or asked.activations is not None
     weighed = for_speed and not asked.always

@@ -11,7 +11,7 @@ integer units need.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -20,6 +20,7 @@ from tapeout.ir.dtypes import f32, i8, i32
 from tapeout.ir.expr import ZERO, as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import MatmulOp
+from tapeout.ir.ops.experts import ExpertGroupedMatmulOp, ExpertMatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.pointwise import ConvertOp
 from tapeout.ir.ops.quantized import DequantizeOp, RoundRowsOp
@@ -34,6 +35,7 @@ from tapeout.passes.quantize.packed import Packed, packed
 from tapeout.passes.rewrite import Edit, Pattern, Replacement, drive
 
 Array = np.ndarray[Any, Any]
+Product: TypeAlias = MatmulOp | ExpertMatmulOp
 
 QUAD = 4
 """Groups are made of as many neighbours: what integer units sum at once."""
@@ -56,34 +58,35 @@ class GroupedProducts(Pass):
         drive(module, [RoundedActivations(), GroupedMatmul()])
 
 
-class RoundedActivations(Pattern[MatmulOp]):
+class RoundedActivations(Pattern[Product]):
     """The second line above, for weights in groups."""
 
-    root = MatmulOp
+    root = Product
 
-    def _rewrite(self, op: MatmulOp, edit: Edit) -> Replacement:
+    def _rewrite(self, op: Product, edit: Edit) -> Replacement:
         right = made_by(op.b, DequantizeOp)
         if right is None or not right.block.data or isinstance(op.a.owner, DequantizeOp):
             return None
-        k = int(spec(op.b).dims[1 if op.transpose_b.data else 0])
+        k = int(spec(op.b).dims[_summed(op)])
         if right.block.data % QUAD and right.block.data < k:
             return None  # no kernel would gain by it
         if spec(op.a).dtype is not f32 or _weights(op, edit) is None:
             return None
         group = min(right.block.data, LONGEST)
-        return edit.add(MatmulOp, rounded(op.a, group, edit), op.b, transpose_b=op.transpose_b.data)
+        near = rounded(op.a, group, edit)
+        return edit.add(type(op), near, *op.operands[1:], transpose_b=op.transpose_b.data)
 
 
-class GroupedMatmul(Pattern[MatmulOp]):
+class GroupedMatmul(Pattern[Product]):
     """The first line above, for signed codes of activations with a scale per row, or per group."""
 
-    root = MatmulOp
+    root = Product
 
-    def _rewrite(self, op: MatmulOp, edit: Edit) -> Replacement:
+    def _rewrite(self, op: Product, edit: Edit) -> Replacement:
         left, weights = made_by(op.a, DequantizeOp), _weights(op, edit)
         if left is None or weights is None or not _is_signed_by_row(left):
             return None
-        k = int(spec(op.b).dims[1 if op.transpose_b.data else 0])
+        k = int(spec(op.b).dims[_summed(op)])
         of_a, of_w = left.block.data, weights.group
         if not of_a and not of_w and weights.bits == 8:
             return None  # a plain product of bytes
@@ -94,7 +97,7 @@ class GroupedMatmul(Pattern[MatmulOp]):
             group = -(-k // QUAD) * QUAD
         if group % QUAD or group > LONGEST:
             return None
-        return _product(left, weights, group, _label(op, edit), edit)
+        return _product(op, left, weights, group, edit)
 
 
 def _is_signed_by_row(left: DequantizeOp) -> bool:
@@ -105,36 +108,55 @@ def _is_signed_by_row(left: DequantizeOp) -> bool:
     return x.dtype is i8 and left.zero is None and left.to.data is f32 and along and rows
 
 
-def _weights(op: MatmulOp, edit: Edit) -> Packed | None:
-    """The packed codes of a product's right side, where it is a fixed matrix of codes."""
-    right = made_by(op.b, DequantizeOp)
-    if right is None or spec(op.b).rank != 2 or right.to.data is not f32:
+def _summed(op: Product) -> int:
+    """The axis of the right side that a product sums over."""
+    return spec(op.b).rank - (1 if op.transpose_b.data else 2)
+
+
+def _weights(op: Product, edit: Edit) -> Packed | None:
+    """The packed codes of a product's right side, where it is fixed matrices of codes.
+
+    Those of experts are one matrix, one below the other.
+    """
+    right, dims = made_by(op.b, DequantizeOp), spec(op.b).dims
+    if right is None or right.to.data is not f32:
+        return None
+    if isinstance(op, MatmulOp) and len(dims) != 2:
         return None
     arrays = [None if v is None else edit.array(v) for v in (right.x, right.scale, right.zero)]
     codes, scale, zero = arrays
     if codes is None or scale is None or (zero is None) != (right.zero is None):
         return None
-    summed = 1 if op.transpose_b.data else 0
-    if right.block.data and right.axis.data != summed:
+    if right.block.data and right.axis.data != _summed(op):
         return None
-    if not summed:
-        codes, scale, zero = (None if v is None else _turned(v) for v in (codes, scale, zero))
+    if not op.transpose_b.data:
+        codes, scale, zero = (None if v is None else _turned(v, len(dims)) for v in arrays)
+    if isinstance(op, ExpertMatmulOp):
+        rows = None if codes is None else codes.shape[:2]
+        codes, scale, zero = (None if v is None else _below(v, rows) for v in (codes, scale, zero))
     return None if codes is None or scale is None else packed(codes, scale, zero, right.block.data)
 
 
-def _turned(values: Array) -> Array:
-    """The transpose of what broadcasts with a ``[K, N]`` matrix."""
-    return values.reshape((1,) * (2 - values.ndim) + values.shape).T
+def _turned(values: Array, rank: int) -> Array:
+    """The transpose of what broadcasts with matrices ``[*, K, N]``."""
+    return values.reshape((1,) * (rank - values.ndim) + values.shape).swapaxes(-1, -2)
 
 
-def _label(op: MatmulOp, edit: Edit) -> str:
+def _below(values: Array, rows: tuple[int, ...] | None) -> Array:
+    """What broadcasts with matrices ``[E, N, *]``, one below the other."""
+    assert rows is not None, "there are codes"
+    of = values.reshape((1,) * (3 - values.ndim) + values.shape)
+    return np.broadcast_to(of, (*rows, of.shape[2])).reshape(-1, of.shape[2])
+
+
+def _label(op: Product, edit: Edit) -> str:
     """The name that the model gives to the codes."""
     right = made_by(op.b, DequantizeOp)
     weight = None if right is None else made_by(right.x, WeightOp)
     return "" if weight is None else edit.module.weights.label(weight.symbol.data)
 
 
-def _product(left: DequantizeOp, w: Packed, group: int, label: str, edit: Edit) -> SSAValue:
+def _product(op: Product, left: DequantizeOp, w: Packed, group: int, edit: Edit) -> SSAValue:
     k = w.codes.shape[1]
     count = -(-k // group)
     fill = count * group - k
@@ -144,17 +166,17 @@ def _product(left: DequantizeOp, w: Packed, group: int, label: str, edit: Edit) 
         codes = edit.add(PadOp, codes, None, low=low, high=high, mode="constant")
     sums = _sums(codes, count, group, edit)
     filled = np.pad(w.codes, ((0, 0), (0, fill)))
-    return edit.add(
-        GroupedMatmulOp,
-        *(codes, left.scale, sums),
-        edit.weight(filled, label),
-        edit.weight(w.scale),
-        None if w.zero is None else edit.weight(w.zero),
-        group=group,
-        bits=w.bits,
-        step=w.step,
-        point=w.point,
-    )
+    experts = [int(d) for d in spec(op.b).dims[:-2]]
+
+    def weight(array: Array, label: str = "") -> SSAValue:
+        return edit.weight(array.reshape(*experts, -1, array.shape[1]), label)
+
+    zero = None if w.zero is None else weight(w.zero)
+    right = (weight(filled, _label(op, edit)), weight(w.scale), zero)
+    attrs = {"group": group, "bits": w.bits, "step": w.step, "point": w.point}
+    if isinstance(op, ExpertMatmulOp):
+        return edit.add(ExpertGroupedMatmulOp, codes, left.scale, sums, *right, op.experts, **attrs)
+    return edit.add(GroupedMatmulOp, codes, left.scale, sums, *right, **attrs)
 
 
 def _sums(codes: SSAValue, count: int, group: int, edit: Edit) -> SSAValue:

@@ -1,4 +1,7 @@
-"""The layers of a model: products and convolutions with constant weights, by name."""
+"""The layers of a model: products and convolutions with constant weights, by name.
+
+The matrices of experts are one matrix here, one below the other.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, TypeGuard
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from xdsl.ir import Operation, SSAValue
@@ -14,10 +17,12 @@ from xdsl.ir import Operation, SSAValue
 from tapeout.ir.dtypes import f32
 from tapeout.ir.module import Module
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.experts import ExpertMatmulOp
 from tapeout.ir.ops.source import WeightOp
 from tapeout.ir.types import spec
 
 Array = np.ndarray[Any, Any]
+Op: TypeAlias = MatmulOp | ExpertMatmulOp | ConvOp
 
 
 @dataclass(frozen=True)
@@ -28,17 +33,17 @@ class Layer:
     """
 
     name: str
-    op: MatmulOp | ConvOp
+    op: Op
 
     @property
     def input(self) -> SSAValue:
         """The activation that enters."""
-        return self.op.a if isinstance(self.op, MatmulOp) else self.op.x
+        return self.op.x if isinstance(self.op, ConvOp) else self.op.a
 
     @property
     def weight(self) -> SSAValue:
         """The weight, as the operator takes it."""
-        return self.op.b if isinstance(self.op, MatmulOp) else self.op.w
+        return self.op.w if isinstance(self.op, ConvOp) else self.op.b
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
@@ -46,7 +51,8 @@ class Layer:
         sizes = [int(d) for d in spec(self.weight).dims]
         if isinstance(self.op, ConvOp):
             return sizes[0], math.prod(sizes[1:])
-        return (sizes[0], sizes[1]) if self.op.transpose_b.data else (sizes[1], sizes[0])
+        *experts, n, k = sizes if self.op.transpose_b.data else (*sizes[:-2], *sizes[:-3:-1])
+        return math.prod(experts) * n, k
 
     @property
     def run(self) -> int:
@@ -59,31 +65,41 @@ class Layer:
         """The weight as ``[outputs, inputs]``."""
         if isinstance(self.op, ConvOp):
             return weight.reshape(weight.shape[0], -1)
-        return weight if self.op.transpose_b.data else weight.T
+        turned = weight if self.op.transpose_b.data else weight.swapaxes(-1, -2)
+        return turned.reshape(self.matrix_shape)
 
     def as_weight(self, matrix: Array) -> Array:
         """``[outputs, inputs]`` as the operator takes it."""
         if isinstance(self.op, ConvOp):
             return matrix.reshape([int(d) for d in spec(self.op.w).dims])
-        return np.ascontiguousarray(matrix if self.op.transpose_b.data else matrix.T)
+        return self._by_expert(matrix)
 
     def per_output(self, values: Array) -> Array:
         """``[outputs, groups]`` so that it broadcasts with the weight, or with its groups."""
         if isinstance(self.op, ConvOp):
             return values.reshape(-1, *[1] * (spec(self.op.w).rank - 1))
-        return values if self.op.transpose_b.data else np.ascontiguousarray(values.T)
+        return self._by_expert(values)
+
+    def _by_expert(self, values: Array) -> Array:
+        """``[outputs, *]`` as the operator takes a matrix, or that of each expert."""
+        assert not isinstance(self.op, ConvOp), "filters are no matrices"
+        experts = [int(d) for d in spec(self.op.b).dims[:-2]]
+        of = values.reshape(*experts, -1, values.shape[-1]) if experts else values
+        return np.ascontiguousarray(of if self.op.transpose_b.data else of.swapaxes(-1, -2))
 
     @property
     def summed(self) -> int:
-        """The axis of a matrix that the product sums over."""
-        return 1 if isinstance(self.op, MatmulOp) and self.op.transpose_b.data else 0
+        """The axis of its weight that a product sums over."""
+        if isinstance(self.op, ConvOp):
+            return 0
+        return spec(self.op.b).rank - (1 if self.op.transpose_b.data else 2)
 
 
 def layers(module: Module) -> Iterator[Layer]:
-    """Every product of f32 with a matrix, and every convolution with filters, that are fixed."""
+    """Every product of f32 with fixed matrices, and every convolution with fixed filters."""
     taken: set[str] = set()
     for found, op in enumerate(op for op in module.ir.walk() if _is_layer(op)):
-        weight = op.b if isinstance(op, MatmulOp) else op.w
+        weight = op.w if isinstance(op, ConvOp) else op.b
         assert isinstance(weight.owner, WeightOp), "a layer's weight is fixed"
         label = module.weights.label(weight.owner.symbol.data) or f"layer{found}"
         more = (f"{label}#{n}" for n in count(2))
@@ -92,10 +108,10 @@ def layers(module: Module) -> Iterator[Layer]:
         yield Layer(name, op)
 
 
-def _is_layer(op: Operation) -> TypeGuard[MatmulOp | ConvOp]:
-    if not isinstance(op, MatmulOp | ConvOp):
+def _is_layer(op: Operation) -> TypeGuard[Op]:
+    if not isinstance(op, Op):
         return False
-    weight = op.b if isinstance(op, MatmulOp) else op.w
+    weight = op.w if isinstance(op, ConvOp) else op.b
     if not isinstance(weight.owner, WeightOp) or spec(weight).dtype is not f32:
         return False
-    return isinstance(op, ConvOp) or spec(weight).rank == 2
+    return not isinstance(op, MatmulOp) or spec(weight).rank == 2

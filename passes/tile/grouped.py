@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from xdsl.ir import BlockArgument, SSAValue
 
 from tapeout.ir.dtypes import f32, i32
 from tapeout.ir.expr import ZERO, Expr, as_expr, is_less, minimum
+from tapeout.ir.ops.experts import ExpertGroupedMatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import TileBuilder
@@ -150,7 +151,8 @@ def panels_of(n: int, width: int = PANEL) -> int:
 
 def lower_grouped(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     """The tile program of a grouped product with its epilogue."""
-    return Grouped(with_joined_rows(kernel, constants), machine).build()
+    kernel = with_joined_rows(kernel, constants)
+    return Grouped(kernel, machine, root_of(kernel)).build()
 
 
 def with_joined_rows(kernel: KernelOp, constants: Set[int]) -> KernelOp:
@@ -170,19 +172,21 @@ def root_of(kernel: KernelOp) -> GroupedMatmulOp:
     return next(op for op in kernel.body.block.ops if isinstance(op, GroupedMatmulOp))
 
 
-class Grouped:
+Root = TypeVar("Root", GroupedMatmulOp, ExpertGroupedMatmulOp)
+
+
+class Grouped(Generic[Root]):
     """Builds the program of a product whose rows are one axis; sums of groups are dots."""
 
     width = PANEL
     """Columns of a panel."""
 
-    def __init__(self, kernel: KernelOp, machine: Machine) -> None:
+    def __init__(self, kernel: KernelOp, machine: Machine, root: Root) -> None:
         """Choose how many rows and panels one tile of sums has."""
-        self.kernel, self.machine = kernel, machine
-        self.root = root_of(kernel)
+        self.kernel, self.machine, self.root = kernel, machine, root
         self.m, self.n = spec(self.root.y).dims
         self.layout = Layout(self.root.bits.data, self.root.group.data)
-        self.groups = spec(self.root.codes).dims[1] // self.root.group.data
+        self.groups = spec(self.root.codes).dims[-1] // self.root.group.data
         # Half of the accumulators are integers, the other half floats.
         room = machine.tile_m * machine.tile_n // machine.lanes // 2
         vectors = max(1, PANEL // machine.lanes)
@@ -197,7 +201,7 @@ class Grouped:
         packs: dict[int, Pack] = {}
         for value, pack, dims in self.packed():
             assert isinstance(value, BlockArgument), "only operands are packed"
-            dims = (as_expr(panels_of(int(self.n), self.width)), *dims)
+            dims = (self.all_panels(), *dims)
             inputs[value.index] = (f"x{value.index}", BufferSpec(dims, spec(value).dtype))
             packs[value.index] = pack
         outputs = [(f"y{i}", buffer_spec(v)) for i, v in enumerate(self.kernel.returned)]
@@ -205,6 +209,10 @@ class Grouped:
         self.pull = Pull(self.b, dict(zip(arguments, self.b.inputs, strict=True)))
         self.loops()
         return Lowered(self.b.program, packs)
+
+    def all_panels(self) -> Expr:
+        """Panels of all weights."""
+        return as_expr(panels_of(int(self.n), self.width))
 
     def packed(self) -> Iterator[tuple[SSAValue, Pack, tuple[Expr, ...]]]:
         """Operands that are packed: how, and their dimensions behind the panels."""
@@ -217,7 +225,7 @@ class Grouped:
         """Those of the operands that are scales or zero points."""
         for value in (self.root.scale, self.root.zero):
             if value is not None:
-                yield value, PackScales(self.width), (spec(value).dims[1], as_expr(self.width))
+                yield value, PackScales(self.width), (spec(value).dims[-1], as_expr(self.width))
 
     def title(self) -> str:
         """What the kernel computes."""
@@ -264,7 +272,7 @@ class Grouped:
     ) -> SSAValue:
         """Add the sum of a group, as the number that it stands for."""
         scale = self.at_columns(self.root.scale, place, g)
-        if spec(self.root.scale).dims[1] != 1:
+        if spec(self.root.scale).dims[-1] != 1:
             self.b.prefetch(self.pull.buffers[self.root.scale], [place, g, ZERO], AHEAD_BYTES)
         scale = self.b.map("mul", left, self.b.convert(scale, f32))
         return self.b.map("fma", self.b.convert(total, f32), scale, before)
@@ -273,8 +281,7 @@ class Grouped:
         self, value: SSAValue, place: list[Expr], g: Expr, shape: tuple[int, int], *last: Expr
     ) -> SSAValue:
         """Scales, sums or zero points of a group; some are those of all groups."""
-        axis = -1 if value in (self.root.a_scale, self.root.sums) else 1
-        g = ZERO if spec(value).dims[axis] == 1 else g
+        g = ZERO if spec(value).dims[-1] == 1 else g
         return self.b.load(self.pull.buffers[value], [*place, g, *last], shape)
 
     def at_columns(self, value: SSAValue, place: Expr, g: Expr) -> SSAValue:

@@ -21,10 +21,11 @@ from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import i32, u8
 from tapeout.ir.expr import ONE, ZERO, Expr, as_expr, is_less, minimum
+from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.ops import MOST_LOOKED_UP, lane
 from tapeout.ir.types import spec
-from tapeout.passes.tile.grouped import STEP, Grouped, panels_of, with_joined_rows
+from tapeout.passes.tile.grouped import STEP, Grouped, panels_of, root_of, with_joined_rows
 from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack
 from tapeout.passes.tile.pull import NotPullable
 
@@ -89,14 +90,15 @@ class PackBits:
 
 def lower_looked_up(kernel: KernelOp, machine: Machine, constants: Set[int]) -> Lowered:
     """The tile program of a grouped product with its epilogue, where the machine gains by it."""
-    return _LookedUp(with_joined_rows(kernel, constants), machine).build()
+    kernel = with_joined_rows(kernel, constants)
+    return _LookedUp(kernel, machine, root_of(kernel)).build()
 
 
-class _LookedUp(Grouped):
+class _LookedUp(Grouped[GroupedMatmulOp]):
     width = COLUMNS
 
-    def __init__(self, kernel: KernelOp, machine: Machine) -> None:
-        super().__init__(kernel, machine)
+    def __init__(self, kernel: KernelOp, machine: Machine, root: GroupedMatmulOp) -> None:
+        super().__init__(kernel, machine, root)
         if not is_less(self.m, MOST_ROWS + 1) or self.root.bits.data > machine.looked_up_bits:
             raise NotPullable("dots are faster than look-ups")
         self.panels, self.rows = 1, MOST_ROWS

@@ -16,6 +16,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.op import NNOp
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.experts import ExpertGroupedMatmulOp, ExpertMatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.index import ScatterElementsOp, ScatterNdOp
 from tapeout.ir.ops.linalg import DetOp
@@ -37,6 +38,8 @@ from tapeout.passes.tile.concat import lower_concat
 from tapeout.passes.tile.conv import lower_conv
 from tapeout.passes.tile.cumulative import lower_cumulative
 from tapeout.passes.tile.det import lower_det
+from tapeout.passes.tile.experts import lower_experts
+from tapeout.passes.tile.experts_grouped import lower_experts_grouped
 from tapeout.passes.tile.grouped import lower_grouped
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.looked_up import lower_looked_up
@@ -68,6 +71,8 @@ class NoStrategy(CompileError):
 
 STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     MatmulOp: (lower_matmul,),
+    ExpertMatmulOp: (lower_experts,),
+    ExpertGroupedMatmulOp: (lower_experts_grouped,),
     GroupedMatmulOp: (lower_looked_up, lower_grouped),
     BlockSparseMatmulOp: (lower_block_sparse,),
     PoolOp: (lower_window,),
@@ -97,6 +102,7 @@ ROOTS = Roots(
     epilogue=(
         ReduceOp,
         MatmulOp,
+        ExpertMatmulOp,
         GroupedMatmulOp,
         BlockSparseMatmulOp,
         ConvOp,

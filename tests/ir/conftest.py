@@ -105,6 +105,17 @@ def _grouped(a: Array, a_scale: Array, scale: Array, zero: Array | None, attrs: 
     return Sample("nn.grouped_matmul", given, {"group": 8, **attrs}, tolerance=1e-3)
 
 
+def _grouped_by_expert(a: Array, zero: Array | None) -> Sample:
+    """A product of 5 outputs of 3 experts, in groups of 8."""
+    random = np.random.default_rng(10)
+    codes = random.integers(0, 16, (3, 5, a.shape[-1])).astype(np.uint8)
+    scales = [random.random((*s, 3)).astype(np.float32) for s in (a.shape[:1], codes.shape[:2])]
+    sums = a.astype(np.int32).reshape(*a.shape[:-1], -1, 8).sum(axis=-1, dtype=np.int32)
+    experts = random.integers(-3, 3, len(a))
+    given = (a, scales[0], sums, codes, scales[1], zero, experts)
+    return Sample("nn.expert_grouped_matmul", given, {"group": 8, "bits": 4}, tolerance=1e-3)
+
+
 def _paged() -> list[Sample]:
     """Five tokens of two sequences on three pages of eight slots."""
     r = np.random.default_rng(8)
@@ -220,6 +231,8 @@ def _samples() -> list[Sample]:
             {"low": (as_expr(1), as_expr(0)), "high": (as_expr(0), as_expr(2))},
         ),
         Sample("nn.concat", ((n(2, 3), n(2, 1)),), {"axis": 1}),
+        _grouped_by_expert(b8(7, 24), None),
+        _grouped_by_expert(b8(7, 24), b8(3, 5, 3).view(np.uint8)),
         Sample("nn.dequantize", (b8(4, 5), n(5), None), {"to": f32}),
         Sample("nn.round_rows", (n(2, 3, 37) * (n(2, 3, 1) > 0),)),
         _grouped(b8(2, 3, 24), n(2, 3, 3), n(5, 3), b8(5, 3), {"bits": 3}),
@@ -247,6 +260,11 @@ def _samples() -> list[Sample]:
         Sample("nn.rotary", (n(2, 3, 4, 8), n(4, 4), n(4, 4))),
         Sample(
             "nn.rotary", (n(2, 3, 4, 8), n(4, 2), n(4, 2)), {"interleaved": True, "rotary_dim": 4}
+        ),
+        Sample("nn.expert_matmul", (n(7, 5), n(4, 5, 11), i(4, 7, low=-4))),
+        Sample("nn.expert_matmul", (n(7, 5), n(4, 11, 5), i(2, 7)), {"transpose_b": True}),
+        Sample(
+            "nn.expert_matmul", (n(3, 5, dtype=b16), n(2, 5, 3, dtype=b16), i(2, 3)), {"to": f32}
         ),
         Sample("nn.gather", (n(4, 5), i(4, 2, 3, low=-4)), {"axis": 0}),
         Sample("nn.gather_elements", (n(4, 5), i(4, 3, 5, low=-4)), {"axis": 0}),

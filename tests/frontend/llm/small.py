@@ -48,6 +48,14 @@ ARCHITECTURES: Mapping[str, Callable[..., Any]] = {
     "mistral": _made("MistralForCausalLM", "MistralConfig", sliding_window=WINDOW),
     "phi3": _made("Phi3ForCausalLM", "Phi3Config"),
     "mixtral": _made("MixtralForCausalLM", "MixtralConfig"),
+    "qwen3moe": _made(
+        "Qwen3MoeForCausalLM",
+        "Qwen3MoeConfig",
+        head_dim=8,
+        num_experts=16,
+        num_experts_per_tok=4,
+        moe_intermediate_size=24,
+    ),
     "mamba2": _made(
         "Mamba2ForCausalLM",
         "Mamba2Config",

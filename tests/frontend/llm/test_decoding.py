@@ -32,9 +32,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return compiled("llama", tmp_path_factory.mktemp("llama"))
 
 
-@pytest.fixture(scope="module", params=["llama", "mamba2"])
+@pytest.fixture(scope="module", params=["llama", "mamba2", "qwen3moe"])
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """A small model that attends, and one that does not."""
+    """A small model that attends, one that does not, and one with experts."""
     return compiled(request.param, tmp_path_factory.mktemp(request.param))
 
 
@@ -63,6 +63,18 @@ def test_parts_of_a_prompt_give_the_bits_of_the_whole(either: Program) -> None:
         session = either.decoding(max_length=400)
         parts = [session.verify([part])[0] for part in np.split(tokens, cuts)]
         np.testing.assert_array_equal(np.concatenate(parts), whole, err_msg=str(cuts))
+
+
+def test_parts_give_the_bits_of_the_whole_with_experts_in_few_bits(tmp_path: Path) -> None:
+    made = tapeout.compile(
+        ARCHITECTURES["qwen3moe"](), quantize="w4g8", output=tmp_path / "small.tapeout"
+    )
+    loaded, tokens = tapeout.load(made, threads=2), prompt(90)
+    assert any("expert_grouped" in kernel.name for kernel in loaded.manifest.kernels)
+    whole = loaded.decoding(max_length=128).verify([tokens])[0]
+    session = loaded.decoding(max_length=128)
+    parts = [session.verify([part])[0] for part in np.split(tokens, [1, 17, 60])]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_chunks_of_a_long_text_give_the_bits_of_the_whole(program: Program) -> None:

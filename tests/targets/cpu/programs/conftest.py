@@ -18,12 +18,13 @@ from xdsl.rewriter import InsertPoint
 
 from tapeout.frontend import driver
 from tapeout.ir.build import Emit
-from tapeout.ir.dtypes import DType, bf16, f16, f32, i8, i32, u8
+from tapeout.ir.dtypes import DType, bf16, f16, f32, i8, i32, i64, u8
 from tapeout.ir.evaluator import evaluate
 from tapeout.ir.expr import as_expr
 from tapeout.ir.module import Module
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
+from tapeout.ir.ops.experts import ExpertGroupedMatmulOp, ExpertMatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.norm import LayerNormOp, SoftmaxOp
 from tapeout.ir.ops.pointwise import ConvertOp
@@ -49,8 +50,9 @@ INPUTS: dict[str, Sequence[int]] = {"image": (2, 5, 11, 9), "tokens": (2, 21, 24
 NAMES = [
     *("pixels", "words", "row_sums", "byte_sums", "byte_rows", "packed_rows", "few_rows"),
     *("pixels_bf16", "words_bf16", "pixels_f16", "words_f16", "sparse_bytes", "sparse_words"),
+    *("by_expert", "by_expert_bf16", "codes_by_expert"),
 ]
-EXACT = ("byte_sums", "byte_rows", "packed_rows", "few_rows", "sparse_bytes")
+EXACT = ("byte_sums", "byte_rows", "packed_rows", "few_rows", "sparse_bytes", "codes_by_expert")
 """Outputs that are integers, or their products with powers of two."""
 
 
@@ -82,6 +84,8 @@ def mixture() -> Module:
 
         floats += _narrow(g, narrow, *(g.convert(x, dtype) for x in (image, tokens)))
     floats += _sparse(g, module, tokens)
+    floats += [_by_expert(g, module, tokens, dtype) for dtype in (f32, bf16)]
+    floats += [_codes_by_expert(g, module, tokens)]
     g.builder.insert(ReturnOp(floats))
     return module
 
@@ -95,6 +99,35 @@ def _narrow(
     hidden = g.map("gelu", g.op(MatmulOp, tokens, weight(24, 37), to=f32))
     near = g.convert(hidden, spec(tokens).dtype)
     return [y, g.op(MatmulOp, near, weight(50, 37), transpose_b=True, to=f32)]
+
+
+def _by_expert(g: Emit, module: Module, tokens: SSAValue, dtype: DType) -> SSAValue:
+    """Rows that name one of six matrices, the fourth never; a map follows."""
+    random = np.random.default_rng(8)
+    matrices = (random.standard_normal((6, 37, 24)) / 4).astype(dtype.numpy)
+    places = random.choice([0, 1, 2, 4, -1], 42, p=[0.5, 0.2, 0.15, 0.1, 0.05])
+    w, experts = (g.builder.insert(module.weight(v)).results[0] for v in (matrices, places))
+    rows = g.convert(g.reshape(tokens, (as_expr(42), as_expr(24))), dtype)
+    return g.map("gelu", g.op(ExpertMatmulOp, rows, w, experts, transpose_b=True, to=f32))
+
+
+def _codes_by_expert(g: Emit, module: Module, tokens: SSAValue) -> SSAValue:
+    """Rows of three groups that name codes of 3 bits; scales are powers of two."""
+    random = np.random.default_rng(12)
+
+    def fixed(values: Any, dtype: DType) -> SSAValue:
+        return g.builder.insert(module.weight(np.asarray(values).astype(dtype.numpy))).results[0]
+
+    scaled = g.map("round", g.map("mul", tokens, g.constant(50, f32)))
+    a = g.reshape(g.op(ConvertOp, scaled, to=i8, saturate=True), (42, 24))
+    sums = g.reduce("sum", g.reshape(g.convert(a, i32), (42, 3, 8)), (2,))
+    sums = g.reshape(sums, (42, 3))
+    a_scale = fixed(0.5 ** random.integers(0, 2, (42, 3)), f32)
+    codes, zero = (fixed(random.integers(0, 8, (6, 70, n)), u8) for n in (24, 3))
+    scale = fixed(0.5 ** random.integers(0, 2, (6, 70, 3)), f16)
+    experts = fixed(random.choice([0, 1, 2, 4, -1], 42, p=[0.5, 0.2, 0.15, 0.1, 0.05]), i64)
+    operands = (a, a_scale, sums, codes, scale, zero, experts)
+    return g.op(ExpertGroupedMatmulOp, *operands, group=8, bits=3)
 
 
 def _sparse(g: Emit, module: Module, tokens: SSAValue) -> list[SSAValue]:
