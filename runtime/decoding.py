@@ -7,89 +7,19 @@ session: a step of decoding allocates nothing in the cache and keeps no memory.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tapeout.runtime.dtypes import numpy_dtypes
+from tapeout.runtime.decoder import STAY, Decoder
 from tapeout.runtime.errors import RunError
-from tapeout.runtime.manifest import Manifest
 from tapeout.runtime.pages import Pages
+from tapeout.runtime.sequence import ALL, CachedSequence
 from tapeout.runtime.tensors import Array
 from tapeout.runtime.trees import Tree
 
-Run = Callable[[Mapping[str, Any], Mapping[str, Array]], dict[str, Array]]
-"""Runs a program once on inputs and on states, which it changes in place."""
-
-INPUTS = ("ids", "positions", "rows")
-"""What a program takes that is a step of a language model, beside where things are kept."""
-PAGED = ("keys.", "values.")
-RECURRENT = ("recall.", "scan.")
-"""How the names of states begin: of pages that sequences share, and of a row for each sequence."""
-STAY = "stay_"
-"""How the inputs begin that say which tokens go on behind an exit, by its number."""
-ALL = sys.maxsize
-"""The depth of a run that no exit ends: more layers than there are."""
-LINES = 64
-"""Slots of a page, where no layer attends."""
-
 Prompt = Sequence[int] | Array
-
-
-def is_decoder(manifest: Manifest) -> bool:
-    """Whether a program is a step of a language model that keeps its state as sessions do."""
-    states = [s.name for s in manifest.states]
-    known = all(name.startswith((*PAGED, *RECURRENT)) for name in states)
-    return bool(states) and known and {p.name for p in manifest.inputs} >= set(INPUTS)
-
-
-class Decoder:
-    """What the sessions of one program know of it."""
-
-    def __init__(self, run: Run, manifest: Manifest) -> None:
-        """Read sizes from the manifest's shapes."""
-        self.run, self.manifest = run, manifest
-        self.inputs = {port.name for port in manifest.inputs}
-        keys = [s for s in manifest.states if s.name.startswith("keys.")]
-        self.page = int(keys[0].shape[3]) if keys else LINES
-        limits = {s.name: s.hi for s in manifest.symbols}
-        tokens = next(p for p in manifest.inputs if p.name == "ids").shape[0]
-        self.most = tokens if isinstance(tokens, int) else limits[tokens]
-        self.vocabulary = int(manifest.outputs[0].shape[1])
-        columns = [p.shape[1] for p in manifest.inputs if p.name == "table"]
-        most = [n if isinstance(n, int) else limits[n] for n in columns]
-        self.context = most[0] * self.page if most else None
-        self.others = [port.name for port in manifest.outputs[1:]]
-        named = [name for name in self.inputs if name.startswith(STAY)]
-        self.exits = sorted(int(name.removeprefix(STAY)) for name in named)
-
-    def pools(self, pages: int) -> dict[str, Array]:
-        """Zeroed pools of all layers that attend."""
-        return self._zeros(PAGED, pages)
-
-    def rows(self, batch: int) -> dict[str, Array]:
-        """Zeroed states of all recurrent layers."""
-        return self._zeros(RECURRENT, batch)
-
-    def depth(self, exit: int | None) -> int:
-        """Layers up to an exit; E0526 for one that the program does not have."""
-        if exit is None or exit in self.exits:
-            return ALL if exit is None else exit
-        raise RunError(
-            "E0526",
-            f"the program has no exit {exit}",
-            (("exits", ", ".join(map(str, self.exits)) or "none"),),
-            "compile with exits=[...], numbers of layers",
-        )
-
-    def _zeros(self, kinds: tuple[str, ...], count: int) -> dict[str, Array]:
-        return {
-            s.name: np.zeros((count, *map(int, s.shape[1:])), numpy_dtypes(s.dtype)[0])
-            for s in self.manifest.states
-            if s.name.startswith(kinds)
-        }
 
 
 class DecodingSession:
@@ -120,7 +50,7 @@ class DecodingSession:
         self._before: _Before | None = None
         self._grown: _Grown | None = None
         self._beside: dict[int, dict[int, tuple[Array, ...]]] = {}
-        self._sequences = [_Sequence() for _ in range(batch)]
+        self._sequences = [CachedSequence() for _ in range(batch)]
         self._table = np.zeros((batch, self.columns), np.int32)
 
     @property
@@ -531,40 +461,6 @@ class _Grown(NamedTuple):
 
     trees: list[Tree]
     beside: list[tuple[Array, ...]]
-
-
-class _Sequence:
-    """Pages and number of tokens of one sequence.
-
-    ``early``: behind these the provisional tokens, each with the layers that it went through; none
-    went through more than one before it.
-    """
-
-    def __init__(self) -> None:
-        self.pages: list[int] = []
-        self.length = 0
-        self.early: list[int] = []
-
-    @property
-    def end(self) -> int:
-        """How many tokens there are, provisional ones too."""
-        return self.length + len(self.early)
-
-    def seen(self, depth: int) -> int:
-        """How many tokens came as far as to a depth."""
-        return self.length + sum(each >= depth for each in self.early)
-
-    def add(self, count: int, depth: int) -> None:
-        """Have more tokens, which a run to a depth took."""
-        if depth == ALL:
-            self.length += count
-        else:
-            self.early += [depth] * count
-
-    def copy(self) -> _Sequence:
-        made = _Sequence()
-        made.pages, made.length, made.early = list(self.pages), self.length, list(self.early)
-        return made
 
 
 def _too_many(have: int, most: int) -> RunError:

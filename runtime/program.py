@@ -24,7 +24,8 @@ from tapeout.runtime.tensors import (
 )
 
 if TYPE_CHECKING:
-    from tapeout.runtime.decoding import Decoder, DecodingSession
+    from tapeout.runtime.decoder import Decoder
+    from tapeout.runtime.decoding import DecodingSession
     from tapeout.runtime.profile import KernelTime
     from tapeout.runtime.session import Session
 
@@ -132,7 +133,7 @@ class Program:
         return self._decoder().context
 
     def _decoder(self) -> "Decoder":
-        from tapeout.runtime.decoding import Decoder, is_decoder
+        from tapeout.runtime.decoder import Decoder, is_decoder
 
         if not is_decoder(self.manifest):
             raise RunError("E0519", "the program is no language model", (), "program.session()")

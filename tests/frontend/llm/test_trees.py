@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import tapeout
+from tapeout.ir.ops import paged
+from tapeout.runtime import trees
 from tapeout.runtime.decoding import DecodingSession
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import Program
@@ -25,6 +27,10 @@ CLOSE = 1e-4
 """Keys of a path stand elsewhere in the cache than in a tree, so sums round otherwise."""
 DEEP = [*range(-1, 40), 3, 3, 42, -1, 44]
 """A long line, with branches from its middle, and a second root."""
+
+
+def test_a_tree_fits_in_a_word() -> None:
+    assert trees.TREE == paged.TREE
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma3", "gpt2"])
