@@ -8,7 +8,7 @@
 
 // Keys are written to pages before attention reads them; logits are those of the rows asked for.
 // CHECK-LABEL: sym_name = "main"
-// CHECK-SAME: inputs = #nn.strs<["ids", "positions", "rows", "slots", "sequence", "end", "table", "keys.0", "values.0"]>
+// CHECK-SAME: inputs = #nn.strs<["ids", "positions", "rows", "slots", "sequence", "end", "tree", "table", "keys.0", "values.0"]>
 // CHECK-SAME: outputs = #nn.strs<["logits", "keys.0", "values.0"]>
 // CHECK-SAME: states = #nn.strs<["keys.0", "values.0"]>
 // CHECK-NOT: nn.concat

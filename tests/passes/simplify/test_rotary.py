@@ -62,7 +62,7 @@ def test_angles_of_some_tokens_are_found_too(graph: Any, check: Any) -> None:
         for fn in ("cos", "sin")
     )
     y = g.map("add", g.map("mul", g["q"], cos), g.map("mul", turned(g, g["q"]), sin))
-    left = check(g.returning(y), ALL, {"S": 5, "T": 9}, {"S": 1, "T": 1})
+    left = check(g.returning(y), ALL, {"S": 5, "T": 9}, {"S": 1, "T": 12})
     assert left["rotary"] == 1
     assert "concat" not in left
 
