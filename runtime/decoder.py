@@ -10,6 +10,7 @@ import numpy as np
 from tapeout.runtime.dtypes import numpy_dtypes
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.manifest import Manifest
+from tapeout.runtime.pages import TURNED
 from tapeout.runtime.sequence import ALL
 from tapeout.runtime.tensors import Array
 
@@ -18,7 +19,7 @@ Run = Callable[[Mapping[str, Any], Mapping[str, Array]], dict[str, Array]]
 
 INPUTS = ("ids", "positions", "rows")
 """What a program takes that is a step of a language model, beside where things are kept."""
-PAGED = ("keys.", "values.")
+PAGED = (TURNED, "values.")
 RECURRENT = ("recall.", "scan.")
 """How the names of states begin: of pages that sequences share, and of a row for each sequence."""
 STAY = "stay_"
@@ -41,7 +42,7 @@ class Decoder:
         """Read sizes from the manifest's shapes."""
         self.run, self.manifest = run, manifest
         self.inputs = {port.name for port in manifest.inputs}
-        keys = [s for s in manifest.states if s.name.startswith("keys.")]
+        keys = [s for s in manifest.states if s.name.startswith(TURNED)]
         self.page = int(keys[0].shape[3]) if keys else LINES
         limits = {s.name: s.hi for s in manifest.symbols}
         tokens = next(p for p in manifest.inputs if p.name == "ids").shape[0]

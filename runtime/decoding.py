@@ -427,7 +427,12 @@ class DecodingSession:
         for tokens, tree in zip(rows, trees, strict=True):
             if len(tokens) != len(tree.parents):
                 facts = (("tokens", len(tokens)), ("parents", len(tree.parents)))
-                raise RunError("E0525", "there is not one parent for each token", facts)
+                raise RunError(
+                    "E0525",
+                    "there is not one parent for each token",
+                    facts,
+                    "give each token the number of the one it follows, -1 for the text",
+                )
         return trees
 
     def _each(self, given: Any) -> list[Any]:
