@@ -16,6 +16,9 @@ from tapeout.passes.tile.loops import parallel
 from tapeout.passes.tile.places import number, wrapped
 from tapeout.passes.tile.pull import Pull
 
+COLUMNS = 256
+"""Columns of a task: sums of all its rows stay in L2, and few rows make tasks for all threads."""
+
 
 class ByExpert:
     """A list of all rows; those of expert ``e`` stand from ``ends[e]`` to ``ends[e + 1]`` in it.

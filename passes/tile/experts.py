@@ -25,7 +25,7 @@ from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import Bounds, index_operand, lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
-from tapeout.passes.tile.by_expert import ByExpert
+from tapeout.passes.tile.by_expert import COLUMNS, ByExpert
 from tapeout.passes.tile.deep import CHUNK, LINE_BYTES, STEPS
 from tapeout.passes.tile.kernel_io import (
     Lowered,
@@ -40,9 +40,6 @@ from tapeout.passes.tile.product import AHEAD_BYTES, PackColumns
 from tapeout.passes.tile.pull import Pull
 
 Array = np.ndarray[Any, Any]
-
-COLUMNS = 256
-"""Columns of a task: sums of all its rows stay in L2, and few rows make tasks for all threads."""
 
 
 @dataclass(frozen=True)

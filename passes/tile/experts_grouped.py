@@ -19,16 +19,13 @@ from tapeout.ir.ops.experts import ExpertGroupedMatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.ops import Bounds, index_operand, lane
 from tapeout.ir.types import spec
-from tapeout.passes.tile.by_expert import ByExpert
+from tapeout.passes.tile.by_expert import COLUMNS, ByExpert
 from tapeout.passes.tile.grouped import Grouped, panels_of
 from tapeout.passes.tile.kernel_io import Lowered, Machine, Pack, sweep
 from tapeout.passes.tile.product import row_blocks
 from tapeout.passes.tile.pull import NotPullable, Pull
 
 Array = np.ndarray[Any, Any]
-
-COLUMNS = 256
-"""Columns of a task: experts without rows cost little, and one row makes tasks for all threads."""
 
 
 @dataclass(frozen=True)
