@@ -157,7 +157,8 @@ def _is_causal(model: Any) -> bool:
 def _from_onnx(model: Any, dims: Dims | None, note: Note, cache: Cache) -> Module:
     import onnx
 
-    from tapeout.frontend.onnx.decoder import is_decoder
+    from tapeout.frontend.merged_decoder import check_graphs
+    from tapeout.frontend.onnx.decoder import is_decoder, is_merged
     from tapeout.frontend.onnx.importer import import_model
     from tapeout.frontend.onnx.load import load_model
 
@@ -187,4 +188,7 @@ def _from_onnx(model: Any, dims: Dims | None, note: Note, cache: Cache) -> Modul
     if decoder:
         note("moving keys and values into pages")
         run(module, (*PIPELINE["simplify"], PageCaches()))
+        if is_merged(checked):
+            note("comparing the graphs of the merged decoder")
+            check_graphs(checked)
     return module

@@ -5,6 +5,10 @@ generation as ``input_ids [B, T]``, ``attention_mask [B, S + T]``, ``position_id
 ``past_key_values.I.key [B, G, S, D]`` in, logits and the grown keys and values out. Of one sequence
 the mask is all ones and positions count on from the past: so they are no inputs any more, and what
 the graph does with them is known when it is simplified.
+
+Optimum's merged decoders hold two graphs under an ``If``: one for the first run, one that continues
+a past. The second does for both, for a past may be empty; ``use_cache_branch``, which chooses, is
+no input any more either.
 """
 
 from __future__ import annotations
@@ -12,15 +16,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tapeout.frontend.onnx.builder import Builder
 from tapeout.frontend.onnx.findings import quoted
 from tapeout.frontend.onnx.symbols import Range
 from tapeout.frontend.onnx.value import Value
-from tapeout.frontend.onnx.view import CheckedModel, Dim, TensorType, ValueInfo
+from tapeout.frontend.onnx.view import CheckedModel, Dim, Tensor, TensorType, ValueInfo
 from tapeout.ir.decoding import PAGES, TOKENS
 from tapeout.ir.errors import CompileError
 
 IDS, MASK, POSITIONS = "input_ids", "attention_mask", "position_ids"
+MERGED = "use_cache_branch"
+"""The input of a merged decoder that chooses the graph which continues a past."""
 LENGTH, PAST = "T", "S"
 """Names of the open sizes: tokens of a run, and those before them."""
 
@@ -74,10 +82,36 @@ def as_decoder(model: CheckedModel, dims: Mapping[str, Range]) -> Decoder:
     }
     changed = [_with_shape(info, shapes.get(info.name)) for info in model.graph.inputs]
     graph = replace(model.graph, inputs=tuple(changed))
+    model = with_branch(replace(model, graph=graph), past=True)
     asked = dims.get(tokens, (1, TOKENS)) if isinstance(tokens, str) else (1, TOKENS)
     # The past has no size of its own in the end: pages hold it.
     sizes: dict[str, Range] = {LENGTH: asked, PAST: (0, PAGES)}
-    return Decoder(replace(model, graph=graph), sizes, past[0])
+    return Decoder(model, sizes, past[0])
+
+
+def is_merged(model: CheckedModel) -> bool:
+    """Whether a decoder has two graphs, of which an input chooses one."""
+    info = _inputs(model).get(MERGED)
+    return info is not None and isinstance(info.type, TensorType) and info.type.dtype == np.bool_
+
+
+def with_branch(model: CheckedModel, *, past: bool) -> CheckedModel:
+    """A merged decoder whose graph is chosen: the one that continues a past, or the other."""
+    if not is_merged(model):
+        return model
+    chosen = Tensor(MERGED, np.array([past]))
+    inputs = tuple(i for i in model.graph.inputs if i.name != MERGED)
+    known = {**model.graph.initializers, MERGED: chosen}
+    return replace(model, graph=replace(model.graph, inputs=inputs, initializers=known))
+
+
+def first_run(model: CheckedModel, tokens: int) -> CheckedModel:
+    """A decoder for one sequence of so many tokens, with nothing before them."""
+    inputs = _inputs(model)
+    shapes: dict[str, tuple[Dim, ...]] = dict.fromkeys((IDS, MASK, POSITIONS), (1, tokens))
+    shapes |= {n: (1, _dims(inputs[n])[1], 0, _dims(inputs[n])[3]) for n in _past(model)}
+    changed = [_with_shape(info, shapes.get(info.name)) for info in model.graph.inputs]
+    return replace(model, graph=replace(model.graph, inputs=tuple(changed)))
 
 
 def _inputs(model: CheckedModel) -> dict[str, ValueInfo]:

@@ -57,28 +57,34 @@ class Step(torch.nn.Module):
         return made.logits, *grown
 
 
-def exported(model: Any, path: Path, *, scripted: bool, positions: bool) -> Path:
-    """Write a model as ``torch.onnx`` does, by tracing (as Optimum) or by ``torch.export``."""
+def exported(
+    model: Any, path: Path, *, scripted: bool, positions: bool, past_tokens: int = PAST
+) -> Path:
+    """Write a model as ``torch.onnx`` does, by tracing (as Optimum) or by ``torch.export``.
+
+    Of no ``past_tokens`` it is the model of the first run, without past keys and values.
+    """
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     depth = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     layers = range(config.num_hidden_layers)
-    past = [torch.randn(BATCH, heads, PAST, depth) for _ in layers for _ in "kv"]
+    past = [torch.randn(BATCH, heads, past_tokens, depth) for _ in layers for _ in "kv"]
+    past = past if past_tokens else []
     args = (
         torch.randint(1, VOCABULARY, (BATCH, TOKENS)),
-        torch.ones(BATCH, PAST + TOKENS, dtype=torch.long),
-        torch.arange(PAST, PAST + TOKENS)[None].repeat(BATCH, 1),
+        torch.ones(BATCH, past_tokens + TOKENS, dtype=torch.long),
+        torch.arange(past_tokens, past_tokens + TOKENS)[None].repeat(BATCH, 1),
         *past,
     )
     sides = [f"{i}.{kind}" for i in layers for kind in ("key", "value")]
     names = ["input_ids", "attention_mask", "position_ids"]
     given: dict[str, Any] = {
-        "input_names": [*names, *(f"past_key_values.{s}" for s in sides)],
+        "input_names": [*names, *(f"past_key_values.{s}" for s in sides if past)],
         "output_names": ["logits", *(f"present.{s}" for s in sides)],
     }
     axes = [{0: "batch", 1: "length"}, {0: "batch", 1: "seen"}, {0: "batch", 1: "length"}]
     if scripted:
-        grown = [{0: "batch", 2: "past"} for _ in sides]
+        grown = [{0: "batch", 2: "past"} for _ in past]
         given["dynamic_axes"] = dict(zip(given["input_names"], [*axes, *grown], strict=True))
         given |= {"dynamo": False, "opset_version": 18}
     else:
@@ -127,6 +133,68 @@ def test_greedy_tokens_are_those_of_transformers(
         np.testing.assert_allclose(have[[0, 2]], want, atol=1e-4)
         session.keep([0, 2])
         np.testing.assert_allclose(session.decode([6]), alone.decode([6]), atol=1e-4)
+
+
+def merged(first: Path, later: Path) -> onnx.ModelProto:
+    """Two exports of a decoder under one ``If``, as Optimum merges them."""
+    graphs: list[onnx.GraphProto] = []
+    for prefix, path in (("first_", first), ("later_", later)):
+        model = onnx.load(path)
+        named = onnx.compose.add_prefix(model, prefix, rename_inputs=False)
+        graphs.append(named.graph)
+    source = onnx.load(later)
+    inputs = [*source.graph.input]
+    for graph in graphs:
+        del graph.input[:]
+    chosen = helper.make_tensor_value_info("use_cache_branch", TensorProto.BOOL, [1])
+    outputs = [output.name for output in source.graph.output]
+    node = helper.make_node(
+        "If", [chosen.name], outputs, then_branch=graphs[1], else_branch=graphs[0]
+    )
+    graph = helper.make_graph([node], "merged", [*inputs, chosen], [*source.graph.output])
+    return helper.make_model(graph, opset_imports=source.opset_import, ir_version=10)
+
+
+def gpt2_exports(folder: Path, seed: int | None = None) -> tuple[Path, Path]:
+    """A small GPT-2 for the first run, with other weights for a ``seed``, and for later ones."""
+    model, how = ARCHITECTURES["gpt2"](), {"scripted": True, "positions": True}
+    later = exported(model, folder / "later.onnx", **how)
+    if seed is not None:
+        torch.manual_seed(seed)
+        torch.nn.init.normal_(model.transformer.h[1].mlp.c_fc.weight, std=0.1)
+    return exported(model, folder / "first.onnx", **how, past_tokens=0), later
+
+
+def test_a_merged_decoder_is_the_one_that_continues_a_past(tmp_path: Path) -> None:
+    first, later = gpt2_exports(tmp_path)
+    made = [
+        tapeout.compile(model, output=tmp_path / f"{name}.tapeout")
+        for name, model in (("merged", merged(first, later)), ("later", later))
+    ]
+    have, want = (tapeout.load(path).decoding(max_length=80) for path in made)
+    np.testing.assert_array_equal(have.prefill(prompt(70)), want.prefill(prompt(70)))
+    for token in (1, 2, 3):
+        np.testing.assert_array_equal(have.decode([token]), want.decode([token]))
+
+
+def test_a_merged_decoder_of_two_models_is_refused(tmp_path: Path) -> None:
+    model = merged(*gpt2_exports(tmp_path, seed=1))
+    with pytest.raises(CompileError, match="graph for the first run") as caught:
+        tapeout.compile(model, output=tmp_path / "a.tapeout")
+    assert caught.value.code == "E0408"
+    # Both graphs stay where nothing is kept in pages.
+    path = tapeout.compile(model, output=tmp_path / "a.tapeout", dims={"batch": 1}, cache="inputs")
+    names = [port.name for port in tapeout.load(path).inputs]
+    assert "use_cache_branch" in names
+
+
+def test_a_merged_decoder_has_heads_of_one_size(tmp_path: Path) -> None:
+    model = merged(*gpt2_exports(tmp_path))
+    for past in model.graph.input[3:-1]:
+        past.type.tensor_type.shape.dim[3].dim_param = "depth"
+    with pytest.raises(CompileError, match="is open") as caught:
+        tapeout.compile(model, output=tmp_path / "a.tapeout")
+    assert caught.value.code == "E0408"
 
 
 HEADS, GROUPS, DEPTH = 4, 2, 16
