@@ -2,14 +2,18 @@
  *
  *     ceilings THREADS    ->    {"fma_gflops": total, "read_gb_s": total,
  *                                "dot_gops": total, "dot_with": "avx512vnni"}
+ *     ceilings THREADS FILE    ->    {"read_gb_s": total}
  *
- * Without instructions for such sums, the last two are null.
+ * Without instructions for such sums, the last two are null. Of a file, a thread reads one part of
+ * as many as there are threads, mapped as the runtime maps weights: what memory gives depends on
+ * where the pages lie.
  *
  * A round lasts from the first thread's begin to the last one's end. The best of many rounds counts,
  * which are short, so that some of them fall between what else the machine does. Compile for the
  * machine at hand (-O3 -march=native): the widest vectors that it has are what is measured. */
 
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
@@ -17,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || defined(__AVX2__)
@@ -32,7 +37,9 @@ enum { VECTOR_BYTES = 32, ACCUMULATORS = 12 };
 #else
 enum { VECTOR_BYTES = 16, ACCUMULATORS = 12 };
 #endif
-enum { LANES = VECTOR_BYTES / sizeof(float), ROUNDS = 30, THREADS_MAX = 256 };
+/* Of a stream, vectors that are summed side by side. */
+enum { WIDE = 8, STEP_BYTES = WIDE * VECTOR_BYTES };
+enum { LANES = VECTOR_BYTES / sizeof(float), ROUNDS = 30, FILE_ROUNDS = 3, THREADS_MAX = 256 };
 static const int64_t FMA_STEPS = 500000, STREAM_BYTES = (int64_t)256 << 20;
 
 #if defined(__aarch64__)
@@ -71,7 +78,8 @@ static dots dot(dots sums, dots a, dots b)
 
 struct job {
     pthread_barrier_t *start;
-    char *data;
+    const char *data;
+    int64_t bytes;
     cpu_set_t own;
     struct span {
         double begin, end;
@@ -147,14 +155,13 @@ enum { DOT_OPS = 0 };
 static float sum_products(int byte) { return (float)byte; }
 #endif
 
-static float read_stream(const char *data)
+static float read_stream(const char *data, int64_t bytes)
 {
-    enum { WIDE = 8 };
     vector a[WIDE];
 #pragma GCC unroll 8
     for (int i = 0; i < WIDE; i++)
         a[i] = broadcast(0);
-    for (int64_t at = 0; at < STREAM_BYTES; at += WIDE * VECTOR_BYTES) {
+    for (int64_t at = 0; at < bytes; at += STEP_BYTES) {
 #pragma GCC unroll 8
         for (int i = 0; i < WIDE; i++)
             a[i] += *(const vector *)(data + at + i * VECTOR_BYTES);
@@ -166,11 +173,16 @@ static float read_stream(const char *data)
     return sum;
 }
 
-static void *work(void *argument)
+/* Woken at a barrier on the other thread's CPU, it would wait there until that one has done. */
+static void stay_there(const struct job *job)
+{
+    pthread_setaffinity_np(pthread_self(), sizeof job->own, &job->own);
+}
+
+static void *compute(void *argument)
 {
     struct job *job = argument;
-    /* Woken at a barrier on the other thread's CPU, it would wait there until that one has done. */
-    pthread_setaffinity_np(pthread_self(), sizeof job->own, &job->own);
+    stay_there(job);
     volatile float scale = 0.5f, shift = 1.0f;
     volatile int byte = 1;
     pthread_barrier_wait(job->start);
@@ -181,9 +193,16 @@ static void *work(void *argument)
     job->dot.begin = now();
     job->sink += sum_products(byte);
     job->dot.end = now();
+    return NULL;
+}
+
+static void *stream(void *argument)
+{
+    struct job *job = argument;
+    stay_there(job);
     pthread_barrier_wait(job->start);
     job->read.begin = now();
-    job->sink += read_stream(job->data);
+    job->sink = read_stream(job->data, job->bytes);
     job->read.end = now();
     return NULL;
 }
@@ -209,43 +228,56 @@ static struct span joined(struct span a, struct span b)
     return a;
 }
 
-int main(int count, char **arguments)
+static void run(void *(*work)(void *), struct job *jobs, int count)
 {
-    int threads = count == 2 ? atoi(arguments[1]) : 0;
-    if (threads < 1 || threads > THREADS_MAX) {
-        fprintf(stderr, "usage: ceilings THREADS\n");
-        return 2;
+    static pthread_t threads[THREADS_MAX];
+    for (int i = 0; i < count; i++)
+        pthread_create(&threads[i], NULL, work, &jobs[i]);
+    for (int i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+}
+
+/* The best of some rounds in which every job reads its bytes, in GB/s. */
+static double read_gb_s(struct job *jobs, int count, int rounds)
+{
+    double best = 0;
+    for (int round = 0; round < rounds; round++) {
+        run(stream, jobs, count);
+        struct span reading = jobs[0].read;
+        double bytes = 0;
+        for (int i = 0; i < count; i++) {
+            reading = joined(reading, jobs[i].read);
+            bytes += (double)jobs[i].bytes;
+        }
+        double gb_s = bytes / (reading.end - reading.begin) / 1e9;
+        best = gb_s > best ? gb_s : best;
     }
-    static struct job jobs[THREADS_MAX];
-    pthread_t thread[THREADS_MAX];
-    pthread_barrier_t start;
-    pthread_barrier_init(&start, NULL, (unsigned)threads);
-    for (int i = 0; i < threads; i++) {
-        jobs[i].start = &start;
-        jobs[i].data = aligned_alloc((size_t)2 << 20, (size_t)STREAM_BYTES);
-        if (!jobs[i].data)
+    return best;
+}
+
+static int memory(struct job *jobs, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char *data = aligned_alloc((size_t)2 << 20, (size_t)STREAM_BYTES);
+        if (!data)
             return 1;
-        madvise(jobs[i].data, (size_t)STREAM_BYTES, MADV_HUGEPAGE);
-        memset(jobs[i].data, 0, (size_t)STREAM_BYTES);
+        madvise(data, (size_t)STREAM_BYTES, MADV_HUGEPAGE);
+        memset(data, 0, (size_t)STREAM_BYTES);
+        jobs[i].data = data;
+        jobs[i].bytes = STREAM_BYTES;
     }
-    share_cpus(jobs, threads);
     double fma = 0, dot = 0, read = 0;
     for (int round = 0; round < ROUNDS; round++) {
-        for (int i = 0; i < threads; i++)
-            pthread_create(&thread[i], NULL, work, &jobs[i]);
-        for (int i = 0; i < threads; i++)
-            pthread_join(thread[i], NULL);
-        double steps = ACCUMULATORS * (double)FMA_STEPS * threads;
-        double bytes = (double)STREAM_BYTES * threads;
-        struct span computing = jobs[0].fma, summing = jobs[0].dot, reading = jobs[0].read;
-        for (int i = 1; i < threads; i++) {
+        run(compute, jobs, count);
+        double steps = ACCUMULATORS * (double)FMA_STEPS * count;
+        struct span computing = jobs[0].fma, summing = jobs[0].dot;
+        for (int i = 1; i < count; i++) {
             computing = joined(computing, jobs[i].fma);
             summing = joined(summing, jobs[i].dot);
-            reading = joined(reading, jobs[i].read);
         }
         double gflops = 2.0 * LANES * steps / (computing.end - computing.begin) / 1e9;
         double gops = DOT_OPS * steps / (summing.end - summing.begin) / 1e9;
-        double gb_s = bytes / (reading.end - reading.begin) / 1e9;
+        double gb_s = read_gb_s(jobs, count, 1);
         fma = gflops > fma ? gflops : fma;
         dot = gops > dot ? gops : dot;
         read = gb_s > read ? gb_s : read;
@@ -257,4 +289,48 @@ int main(int count, char **arguments)
     printf("\"dot_gops\": null, \"dot_with\": null}\n");
 #endif
     return 0;
+}
+
+static int mapped(const char *path, struct job *jobs, int count)
+{
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat facts;
+    if (file < 0 || fstat(file, &facts)) {
+        perror(path);
+        return 1;
+    }
+    int64_t part = facts.st_size / count / STEP_BYTES * STEP_BYTES;
+    if (part == 0) {
+        fprintf(stderr, "%s: too short to read with %d threads\n", path, count);
+        return 1;
+    }
+    char *data = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    if (data == MAP_FAILED) {
+        perror(path);
+        return 1;
+    }
+    madvise(data, (size_t)facts.st_size, MADV_HUGEPAGE);
+    for (int i = 0; i < count; i++) {
+        jobs[i].data = data + i * part;
+        jobs[i].bytes = part;
+    }
+    run(stream, jobs, count); /* the first one waits for pages to be mapped */
+    printf("{\"read_gb_s\": %.3f}\n", read_gb_s(jobs, count, FILE_ROUNDS));
+    return 0;
+}
+
+int main(int count, char **arguments)
+{
+    int threads = count == 2 || count == 3 ? atoi(arguments[1]) : 0;
+    if (threads < 1 || threads > THREADS_MAX) {
+        fprintf(stderr, "usage: ceilings THREADS [FILE]\n");
+        return 2;
+    }
+    static struct job jobs[THREADS_MAX];
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, (unsigned)threads);
+    for (int i = 0; i < threads; i++)
+        jobs[i].start = &start;
+    share_cpus(jobs, threads);
+    return count == 3 ? mapped(arguments[2], jobs, threads) : memory(jobs, threads);
 }

@@ -23,7 +23,7 @@ import numpy as np
 from cold_start import Start, start
 from llm_engines import OURS, PEERS
 from llm_shapes import SHAPES, Shape
-from machine import Ceilings, cores
+from machine import Ceilings, build_ceilings, cores, file_gb_s
 from report import Report, console, note, results_file
 from rich.table import Table
 from turns import REST_SECONDS, EngineFailure, Remote, Timing
@@ -53,6 +53,8 @@ class Row:
     threads: int
     decode_bytes: int
     """Bytes of weights that each decoded token reads."""
+    file_gb_s: float | None
+    """How fast its file of weights can be read where it lies; None for an engine without one."""
     prefill_tokens: int
     prefill: Timing
     """Of all these tokens."""
@@ -88,8 +90,9 @@ class Bench:
                 except EngineFailure as failure:
                     self.failures.append(str(failure))
             errors = {name: _error(self._logits(it), right) for name, it in remotes.items()}
-            timings = _take_turns(remotes, self.rounds)
-        paths = {name: fact["path"] for name, fact in facts.items()}
+            paths = {name: fact["path"] for name, fact in facts.items()}
+            files = {name: Path(path) for name, path in paths.items() if Path(path).is_file()}
+            timings, speeds = self._take_turns(remotes, files, threads)
         first = _first_tokens(paths, threads, self.rounds)
         return [
             Row(
@@ -98,6 +101,7 @@ class Bench:
                 version=fact["version"],
                 threads=threads,
                 decode_bytes=fact["decode_bytes"],
+                file_gb_s=speeds.get(name),
                 prefill_tokens=PREFILL,
                 prefill=timings[name]["prefill"],
                 decode=timings[name]["decode"],
@@ -121,28 +125,36 @@ class Bench:
         remote.ask("logits", file=str(file), prompt=PROMPT, steps=COMPARED_STEPS)
         return np.load(file)
 
+    def _take_turns(
+        self, remotes: dict[str, Remote], files: dict[str, Path], threads: int
+    ) -> tuple[dict[str, dict[str, Timing]], dict[str, float]]:
+        """Return the timings of ``decode`` and ``prefill``, and the best speeds of files.
+
+        After each turn of an engine comes a plain read of its file. The turn that comes first does
+        not count: compilers compile for its lengths.
+        """
+        turns: dict[str, list[dict[str, list[list[float]]]]] = {name: [] for name in remotes}
+        speeds = dict.fromkeys(files, 0.0)
+        ceilings = build_ceilings(self.folder)
+        for remote in remotes.values():
+            remote.ask("turn", prompt=PROMPT, steps=1, prefill=PREFILL)
+        for _ in range(self.rounds):
+            for name, remote in remotes.items():
+                time.sleep(REST_SECONDS)
+                turns[name].append(remote.ask("turn", prompt=PROMPT, steps=STEPS, prefill=PREFILL))
+                if name in files:
+                    speed = file_gb_s(ceilings, threads, files[name])
+                    speeds[name] = max(speeds[name], speed)
+        timings = {
+            name: {what: _timing([turn[what] for turn in taken]) for what in ("decode", "prefill")}
+            for name, taken in turns.items()
+        }
+        return timings, speeds
+
 
 def _error(values: np.ndarray, right: np.ndarray) -> float:
     """Return the length of the difference over that of the reference."""
     return float(np.linalg.norm(values - right) / np.linalg.norm(right))
-
-
-def _take_turns(remotes: dict[str, Remote], rounds: int) -> dict[str, dict[str, Timing]]:
-    """Return the timings of ``decode`` and ``prefill`` by engine.
-
-    The turn that comes first does not count: compilers compile for its lengths.
-    """
-    turns: dict[str, list[dict[str, list[list[float]]]]] = {name: [] for name in remotes}
-    for name, remote in remotes.items():
-        remote.ask("turn", prompt=PROMPT, steps=1, prefill=PREFILL)
-    for _ in range(rounds):
-        for name, remote in remotes.items():
-            time.sleep(REST_SECONDS)
-            turns[name].append(remote.ask("turn", prompt=PROMPT, steps=STEPS, prefill=PREFILL))
-    return {
-        name: {what: _timing([turn[what] for turn in taken]) for what in ("decode", "prefill")}
-        for name, taken in turns.items()
-    }
 
 
 def _timing(turns: list[list[list[float]]]) -> Timing:
@@ -178,6 +190,8 @@ def table(rows: list[Row], shape: Shape, ceilings: dict[int, Ceilings]) -> Table
         "CPU ms",
         "GB/s",
         "of read",
+        "file GB/s",
+        "of file",
         "first token ms",
         "error",
     )
@@ -198,6 +212,8 @@ def table(rows: list[Row], shape: Shape, ceilings: dict[int, Ceilings]) -> Table
             f"{row.decode.cpu_lowest * 1e3:.3g}",
             f"{speed:.1f}",
             f"{speed / ceilings[row.threads].read_gb_s:.0%}",
+            "" if row.file_gb_s is None else f"{row.file_gb_s:.1f}",
+            "" if row.file_gb_s is None else f"{speed / row.file_gb_s:.0%}",
             "{:.0f} ({:.0f}..{:.0f})".format(*(seconds * 1e3 for seconds in first)),
             f"{row.error:.1e}",
         )

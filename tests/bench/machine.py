@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,34 @@ def _cpu_ticks() -> tuple[int, int]:
 def measure_ceilings(threads: tuple[int, ...]) -> dict[int, Ceilings]:
     """Build and run ``ceilings.c`` on the cores that the engines get, for each thread count."""
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "ceilings"
-        source = Path(__file__).with_name("ceilings.c")
-        flags = ["-O3", "-march=native", "-pthread", "-o", str(program)]
-        subprocess.run([os.environ.get("CC", "cc"), *flags, str(source)], check=True)
-        return {n: _measure(program, n) for n in threads}
+        program = build_ceilings(Path(folder))
+        return {n: Ceilings(n, **_ask(program, n)) for n in threads}
 
 
-def _measure(program: Path, threads: int) -> Ceilings:
+def build_ceilings(folder: Path) -> Path:
+    """Compile ``ceilings.c`` into a folder."""
+    program = folder / "ceilings"
+    source = Path(__file__).with_name("ceilings.c")
+    flags = ["-O3", "-march=native", "-pthread", "-o", str(program)]
+    subprocess.run([os.environ.get("CC", "cc"), *flags, str(source)], check=True)
+    return program
+
+
+def file_gb_s(ceilings: Path, threads: int, file: Path) -> float:
+    """Return how fast the built ``ceilings`` read a mapped file on the engines' cores."""
+    return _ask(ceilings, threads, str(file))["read_gb_s"]
+
+
+def _ask(ceilings: Path, threads: int, *file: str) -> dict[str, Any]:
     cpus = cores()[:threads]
     answer = subprocess.run(
-        [str(program), str(threads)],
+        [str(ceilings), str(threads), *file],
         check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
-    return Ceilings(threads, **json.loads(answer.stdout))
+    return json.loads(answer.stdout)
 
 
 def best_of(first: Ceilings, second: Ceilings) -> Ceilings:

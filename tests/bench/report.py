@@ -99,7 +99,7 @@ def _version(package: str) -> str | None:
 
 def console() -> Console:
     """Return a console that is wide enough for the tables, even into a pipe."""
-    return Console(width=max(Console().width, 130))
+    return Console(width=max(Console().width, 160))
 
 
 @contextmanager

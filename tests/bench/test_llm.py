@@ -83,10 +83,10 @@ def test_gguf_holds_the_checkpoint_with_rotated_rows_side_by_side(
 
 
 @pytest.mark.models
-def test_torch_is_measured_in_turns_and_started_from_nothing(tmp_path: Path) -> None:
+def test_engines_are_measured_in_turns_and_started_from_nothing(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     options = ("--shape", "tiny", "--layers", "1", "--threads", "1", "--rounds", "1")
-    contest = ("--engines", "torch", "--formats", "bf16", "--json", str(file))
+    contest = ("--engines", "tapeout,torch", "--formats", "bf16", "--json", str(file))
     result = subprocess.run(
         [sys.executable, str(HERE / "llm_peers.py"), *options, *contest],
         capture_output=True,
@@ -95,13 +95,33 @@ def test_torch_is_measured_in_turns_and_started_from_nothing(tmp_path: Path) -> 
     )
     assert result.returncode == 0, result.stderr
     results = json.loads(file.read_text())
-    (row,) = results["llm"]
-    assert row["engine"] == "torch:bf16"
+    ours, torch = results["llm"]
+    assert ours["engine"] == "tapeout:bf16"
+    assert torch["engine"] == "torch:bf16"
     # Products of one layer and of the head, and three norms: two bytes each.
     layer = 64 * (64 + 32 + 32 + 64 + 3 * 96)
-    assert row["decode_bytes"] == 2 * (layer + 512 * 64 + 3 * 64)
-    for what in ("prefill", "decode", "first_token"):
-        assert row[what]["median"] > 0
-        assert row[what]["cpu_lowest"] > 0
-    # It computed with fewer bits, and the same.
-    assert 1e-4 < row["error"] < 0.02
+    assert torch["decode_bytes"] == 2 * (layer + 512 * 64 + 3 * 64)
+    # The file of one is read as it lies; the other has a folder.
+    assert ours["file_gb_s"] > 0.1
+    assert torch["file_gb_s"] is None
+    for row in (ours, torch):
+        for what in ("prefill", "decode", "first_token"):
+            assert row[what]["median"] > 0
+            assert row[what]["cpu_lowest"] > 0
+        # It computed with fewer bits, and the same.
+        assert 1e-4 < row["error"] < 0.02
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_file_is_read_by_all_threads_or_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
+    machine = importlib.import_module("machine")
+    ceilings, file = machine.build_ceilings(tmp_path), tmp_path / "weights"
+    file.write_bytes(bytes(10_000_001))
+    assert machine.file_gb_s(ceilings, threads, file) > 0.1
+    for size in (0, 100):
+        file.write_bytes(bytes(size))
+        with pytest.raises(subprocess.CalledProcessError):
+            machine.file_gb_s(ceilings, threads, file)
