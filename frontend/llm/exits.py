@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from tapeout.frontend.llm.state_space import STATE_SPACE
+from tapeout.frontend.llm.state_space import is_recurrent
 from tapeout.ir.errors import CompileError
 
 
@@ -40,12 +40,11 @@ def layers_of(model: Any, exits: Sequence[int]) -> list[torch.nn.Module]:
 
     Exits count the layers before them: ascending, at least 1, less than all.
     """
-    kind: str = model.config.model_type
-    if kind in STATE_SPACE:
+    if is_recurrent(model):
         raise CompileError(
             "E0106",
             "the state of a recurrent layer needs every token, so that none may leave before it",
-            [("model", kind), ("exits", ", ".join(map(str, exits)))],
+            [("model", model.config.model_type), ("exits", ", ".join(map(str, exits)))],
             "compile without exits",
         )
     count: int = model.config.num_hidden_layers

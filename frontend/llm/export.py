@@ -13,7 +13,7 @@ from tapeout.frontend.aten.export import Exported, exported
 from tapeout.frontend.llm.exits import layers_of, leaving
 from tapeout.frontend.llm.heads import Heads, heads_of
 from tapeout.frontend.llm.hooks import hooked
-from tapeout.frontend.llm.state_space import STATE_SPACE
+from tapeout.frontend.llm.state_space import is_recurrent
 from tapeout.ir.decoding import TOKENS
 
 
@@ -113,4 +113,4 @@ def context_of(model: Any) -> int | None:
     lengths = [length for length in originals if length is not None]
     if lengths:
         return min(lengths)
-    return None if rotary or model.config.model_type in STATE_SPACE else most
+    return None if rotary or is_recurrent(model) else most

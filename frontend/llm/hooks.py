@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tapeout.frontend.llm.state_space import STATE_SPACE, state_space
+from tapeout.frontend.llm.state_space import state_space
 
 NAME = "tapeout"
 
@@ -96,13 +96,12 @@ def no_mask(*_: Any, **__: Any) -> None:
 
 @contextmanager
 def hooked(model: Any) -> Generator[None]:
-    """Have a model of ``transformers`` call :func:`attend` inside of the ``with``."""
+    """Have a model of ``transformers`` call our operators inside of the ``with``.
+
+    E0402 for recurrent layers that have no support.
+    """
     import transformers
 
-    if model.config.model_type in STATE_SPACE:
-        with state_space(model):
-            yield
-        return
     known: Any = transformers
     known.AttentionInterface.register(NAME, attention)
     known.AttentionMaskInterface.register(NAME, no_mask)
@@ -114,7 +113,8 @@ def hooked(model: Any) -> Generator[None]:
         # decides, or kernels of a GPU.
         model.set_experts_implementation("batched_mm")
     try:
-        yield
+        with state_space(model):
+            yield
     finally:
         model.set_attn_implementation(before)
         if experts is not None:

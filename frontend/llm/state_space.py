@@ -6,16 +6,33 @@ inside: the graph around them works token by token.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from importlib import import_module
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import torch
 
-STATE_SPACE = {"mamba2": "transformers.models.mamba2.modeling_mamba2"}
-"""Kinds of models, and the modules whose functions their layers call."""
+from tapeout.ir.errors import CompileError
+
+KINDS = (
+    *("mamba2", "bamba", "falcon_h1", "granitemoehybrid", "nemotron_h"),
+    *("lfm2", "lfm2_moe"),
+)
+"""Kinds of models whose recurrent layers call no other functions than these."""
+CONVOLUTION, SCAN = "causal_conv1d_fn", "mamba2_chunk_scan"
+
+
+def is_recurrent(model: Any) -> bool:
+    """Whether layers of a model keep a state of each sequence."""
+    return bool(getattr(model, "_is_stateful", False) or _functions(model))
+
+
+def _functions(model: Any) -> list[Any]:
+    """The modules with functions for recurrences that the model's layers call."""
+    names = dict.fromkeys(type(part).__module__ for part in model.modules())
+    return [each for each in map(sys.modules.get, names) if hasattr(each, CONVOLUTION)]
 
 
 @torch.library.custom_op("tapeout::recall", mutates_args=())
@@ -106,19 +123,27 @@ def _chunk_scan(layers: Callable[[], int]) -> Callable[..., torch.Tensor]:
 def state_space(model: Any) -> Generator[None]:
     """Have a model's layers call :func:`recall` and :func:`scan` inside of the ``with``.
 
-    Layers are numbered in the order of their calls.
+    Layers are numbered in the order of their calls. E0402 for layers with another recurrence.
     """
-    module = import_module(STATE_SPACE[model.config.model_type])
+    kind: str = model.config.model_type
+    if is_recurrent(model) and kind not in KINDS:
+        raise CompileError(
+            "E0402",
+            "the recurrent layers of this model have no support",
+            [("model", kind), ("known", ", ".join(KINDS))],
+            "use a model whose layers attend, or have the state-space layers of Mamba-2",
+        )
     convolutions, scans = count(), count()
     hooks = {
-        "causal_conv1d_fn": _convolution(lambda: next(convolutions)),
-        "mamba2_chunk_scan": _chunk_scan(lambda: next(scans)),
+        CONVOLUTION: _convolution(lambda: next(convolutions)),
+        SCAN: _chunk_scan(lambda: next(scans)),
     }
-    before = {name: getattr(module, name) for name in hooks}
+    both = product(_functions(model), hooks)
+    before = [(each, name, getattr(each, name)) for each, name in both if hasattr(each, name)]
     try:
-        for name, hook in hooks.items():
-            setattr(module, name, hook)
+        for each, name, _ in before:
+            setattr(each, name, hooks[name])
         yield
     finally:
-        for name, own in before.items():
-            setattr(module, name, own)
+        for each, name, own in before:
+            setattr(each, name, own)

@@ -26,12 +26,19 @@ SIZES = {
     "pad_token_id": 0,
 }
 GPT2 = {"n_embd": 32, "n_head": 2, "vocab_size": VOCABULARY}
+STATE_SPACE = {
+    "mamba_n_heads": 8,
+    "mamba_d_head": 8,
+    "mamba_n_groups": 2,
+    "mamba_d_state": 16,
+    "mamba_chunk_size": 16,
+}
 WINDOW = 40
 """Slots of a sliding window: less than a page, so that pages fall out of it."""
 
 
-def _made(model: str, config: str, **more: Any) -> Callable[..., Any]:
-    def make(layers: int = 2) -> Any:
+def _made(model: str, config: str, depth: int = 2, **more: Any) -> Callable[..., Any]:
+    def make(layers: int = depth) -> Any:
         sizes = GPT2 if config == "GPT2Config" else SIZES | more
         sizes = sizes | {"n_layer" if config == "GPT2Config" else "num_hidden_layers": layers}
         torch.manual_seed(0)
@@ -64,6 +71,40 @@ ARCHITECTURES: Mapping[str, Callable[..., Any]] = {
         n_groups=2,
         state_size=16,
         chunk_size=16,
+    ),
+    # Both kinds of layers, or both in each layer.
+    "bamba": _made("BambaForCausalLM", "BambaConfig", **STATE_SPACE, attn_layer_indices=[1]),
+    "granite4": _made(
+        "GraniteMoeHybridForCausalLM",
+        "GraniteMoeHybridConfig",
+        **STATE_SPACE,
+        layer_types=["mamba", "attention"],
+        shared_intermediate_size=48,
+        num_local_experts=8,
+    ),
+    "falconh1": _made("FalconH1ForCausalLM", "FalconH1Config", **STATE_SPACE, mamba_d_ssm=64),
+    "nemotronh": _made(
+        "NemotronHForCausalLM",
+        "NemotronHConfig",
+        depth=4,
+        layers_block_type=["mamba", "moe", "attention", "mlp"],
+        head_dim=8,
+        mamba_num_heads=8,
+        mamba_head_dim=8,
+        n_groups=2,
+        ssm_state_size=16,
+        chunk_size=16,
+        moe_intermediate_size=24,
+        moe_shared_expert_intermediate_size=24,
+    ),
+    "lfm2": _made("Lfm2ForCausalLM", "Lfm2Config", layer_types=["conv", "full_attention"]),
+    "lfm2moe": _made(
+        "Lfm2MoeForCausalLM",
+        "Lfm2MoeConfig",
+        layer_types=["conv", "full_attention"],
+        num_dense_layers=1,
+        num_experts=8,
+        moe_intermediate_size=24,
     ),
 }
 

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 
 import tapeout
+from tapeout.ir.errors import CompileError
 from tapeout.runtime.decoding import DecodingSession
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import Program
 from tapeout.runtime.sampling import Sampler
 from tapeout.runtime.speculative import Lookup, generate
 
-from .small import ARCHITECTURES, VOCABULARY, greedy, greedy_by_torch, prompt
+from .small import ARCHITECTURES, SIZES, VOCABULARY, greedy, greedy_by_torch, prompt
 
 PROMPTS = (1, 7, 128, 513)
 NEW = 64
@@ -32,9 +34,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     return compiled("llama", tmp_path_factory.mktemp("llama"))
 
 
-@pytest.fixture(scope="module", params=["llama", "mamba2", "qwen3moe"])
+@pytest.fixture(scope="module", params=["llama", "mamba2", "qwen3moe", "bamba", "granite4"])
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """A small model that attends, one that does not, and one with experts."""
+    """A small model that attends, one that does not, one with experts; both, and all of it."""
     return compiled(request.param, tmp_path_factory.mktemp(request.param))
 
 
@@ -205,6 +207,41 @@ def test_the_states_of_recurrences_take_what_their_formula_says(tmp_path: Path) 
     layers, heads, size, depth, taps, channels = 2, 8, 16, 8, 4, 64 + 2 * 2 * 16
     session = compiled("mamba2", tmp_path).decoding(batch=3, max_length=100)
     assert session.cache_bytes == layers * 3 * (heads * size * depth + (taps - 1) * channels) * 4
+
+
+def test_states_of_both_kinds_take_what_their_formulas_say(tmp_path: Path) -> None:
+    groups, depth, page, pages = 2, 8, 64, 3 * 2
+    heads, size, inner, taps, channels = 8, 16, 8, 4, 64 + 2 * 2 * 16
+    session = compiled("bamba", tmp_path).decoding(batch=3, max_length=100)
+    paged = pages * groups * page * (depth + depth)
+    assert session.cache_bytes == 4 * (paged + 3 * (heads * size * inner + (taps - 1) * channels))
+    assert not session.trees
+
+
+def test_other_recurrences_are_refused(tmp_path: Path) -> None:
+    configs = (
+        transformers.JambaConfig(
+            **SIZES, num_hidden_layers=2, attn_layer_period=2, attn_layer_offset=1
+        ),
+        transformers.RwkvConfig(hidden_size=32, vocab_size=VOCABULARY, num_hidden_layers=2),
+    )
+    for config in configs:
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        with pytest.raises(CompileError, match="recurrent layers") as caught:
+            tapeout.compile(model, output=tmp_path / "a.tapeout")
+        assert caught.value.code == "E0402"
+
+
+class Renamed(transformers.BambaForCausalLM):
+    """A model of somebody's own, whose layers are those of transformers."""
+
+
+def test_the_recurrent_layers_of_a_derived_model_keep_their_state(tmp_path: Path) -> None:
+    model = Renamed(ARCHITECTURES["bamba"]().config).eval()
+    program = tapeout.load(tapeout.compile(model, output=tmp_path / "a.tapeout"))
+    assert {name.split(".")[0] for name in program.decoding(max_length=9).states} == {
+        *("keys", "values", "recall", "scan")
+    }
 
 
 BAD: Sequence[tuple[str, Callable[[DecodingSession], Any]]] = (
