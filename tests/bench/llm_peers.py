@@ -61,6 +61,9 @@ class Row:
     decode: Timing
     """Of one token."""
     first_token: Timing
+    """From the start of a process."""
+    load: float
+    """Seconds of that from the engine's import on, by the median: load to first token."""
     error: float
 
     def read_gb_s(self) -> float:
@@ -105,7 +108,8 @@ class Bench:
                 prefill_tokens=PREFILL,
                 prefill=timings[name]["prefill"],
                 decode=timings[name]["decode"],
-                first_token=first[name],
+                first_token=first[name][0],
+                load=first[name][1],
                 error=errors[name],
             )
             for name, fact in facts.items()
@@ -163,8 +167,13 @@ def _timing(turns: list[list[list[float]]]) -> Timing:
     return Timing.of(medians, min(cpu for samples in turns for _, cpu in samples))
 
 
-def _first_tokens(paths: dict[str, str], threads: int, rounds: int) -> dict[str, Timing]:
-    """Start every engine ``rounds`` times in turns, after one start that is not timed."""
+def _first_tokens(
+    paths: dict[str, str], threads: int, rounds: int
+) -> dict[str, tuple[Timing, float]]:
+    """Start every engine ``rounds`` times in turns, after one start that is not timed.
+
+    The timing of whole processes, and the median of the seconds that they say of themselves.
+    """
     script = [sys.executable, str(Path(__file__).with_name("llm_first_token.py"))]
     own = [",".join(map(str, cores()[:threads])), str(CONTEXT)]
     commands = {name: [*script, name, path, *own] for name, path in paths.items()}
@@ -175,7 +184,10 @@ def _first_tokens(paths: dict[str, str], threads: int, rounds: int) -> dict[str,
         for name, command in commands.items():
             taken[name].append(start(command))
     return {
-        name: Timing.of([it.seconds for it in starts], min(it.cpu_seconds for it in starts))
+        name: (
+            Timing.of([it.seconds for it in starts], min(it.cpu_seconds for it in starts)),
+            statistics.median(float(it.line.split()[1]) for it in starts),
+        )
         for name, starts in taken.items()
     }
 
@@ -193,6 +205,7 @@ def table(rows: list[Row], shape: Shape, ceilings: dict[int, Ceilings]) -> Table
         "file GB/s",
         "of file",
         "first token ms",
+        "from load",
         "error",
     )
     for head in ("engine", "threads", *heads):
@@ -215,6 +228,7 @@ def table(rows: list[Row], shape: Shape, ceilings: dict[int, Ceilings]) -> Table
             "" if row.file_gb_s is None else f"{row.file_gb_s:.1f}",
             "" if row.file_gb_s is None else f"{speed / row.file_gb_s:.0%}",
             "{:.0f} ({:.0f}..{:.0f})".format(*(seconds * 1e3 for seconds in first)),
+            f"{row.load * 1e3:.0f}",
             f"{row.error:.1e}",
         )
     return grid

@@ -108,6 +108,8 @@ def test_engines_are_measured_in_turns_and_started_from_nothing(tmp_path: Path) 
         for what in ("prefill", "decode", "first_token"):
             assert row[what]["median"] > 0
             assert row[what]["cpu_lowest"] > 0
+        # Loading is a part of a process.
+        assert 0 < row["load"] < row["first_token"]["highest"]
         # It computed with fewer bits, and the same.
         assert 1e-4 < row["error"] < 0.02
 
