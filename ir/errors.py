@@ -5,7 +5,8 @@ values that disagree, and what to do next. An internal fault is a plain assertio
 
 Codes: E01xx command line and options, E02xx types and shapes, E03xx model files, E04xx
 operators and features without support, E06xx tools on this machine, E07xx quantisation and
-sparsity, E08xx what ``tapeout bisect`` finds. The runtime has E05xx.
+sparsity, E08xx what ``tapeout bisect`` finds, E09xx what running a GPU kernel on the CPU finds
+(listed in ``targets/gpu/ptx/faults.py``). The runtime has E05xx.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""The GPU target: Triton kernels, compiled ahead of time and checked without a GPU."""
