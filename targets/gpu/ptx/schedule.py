@@ -15,7 +15,9 @@ from tapeout.targets.gpu.ptx.program import Block
 Array = npt.NDArray[Any]
 
 MAX_BLOCKS = 2_000_000
-"""Basic blocks that a batch of CTAs may run: beyond it, threads wait for what never comes."""
+MAX_POLLS = 20_000
+"""Basic blocks that a batch of CTAs may run, and those of them that poll memory: beyond it, threads
+wait for what never comes."""
 
 PATIENCE = 4
 TURN = 32
@@ -35,7 +37,7 @@ class Schedule:
         self.waiting: dict[int, Array] = {}
         self.last_turn = np.zeros(machine.ctas, np.int64)
         self.turn_of = self.left = self.polled = 0
-        self.ran = 0
+        self.ran = self.polls = 0
 
     def run(self) -> None:
         """Run every lane to its end. Errors: E0906 and what the steps find."""
@@ -54,7 +56,8 @@ class Schedule:
     def choose(self) -> tuple[int, Array]:
         """Take the first block; where CTAs poll memory, give the others turns of their own."""
         self.ran += 1
-        if self.ran > MAX_BLOCKS:
+        self.polls += self.blocks[min(self.ready)].polls
+        if self.ran > MAX_BLOCKS or self.polls > MAX_POLLS:
             raise self.stuck("threads that wait for what no running CTA will do")
         at = min(self.ready)
         if len(self.ready) > 1:
