@@ -10,6 +10,7 @@ from xdsl.ir import Operation
 from tapeout.ir.expr import Expr, Symbol, bounds
 from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import buffer_of
+from tapeout.ir.tile.segments import Segment, segments
 from tapeout.ir.tile.types import BufferType
 from tapeout.ir.types import ExprsAttr
 from tapeout.targets.cpu.device import Device
@@ -17,7 +18,6 @@ from tapeout.targets.cpu.emit.body import Body
 from tapeout.targets.cpu.emit.memory import Memory
 from tapeout.targets.cpu.emit.registers import Registers
 from tapeout.targets.cpu.emit.scratch import Places, Scratch
-from tapeout.targets.cpu.emit.segments import Segment, segments
 from tapeout.targets.cpu.emit.text import c_expr, c_factor, c_size, dim_name
 from tapeout.targets.cpu.emit.writer import Writer
 

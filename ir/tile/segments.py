@@ -1,6 +1,7 @@
-"""A program cut into task functions for the thread pool.
+"""A program cut into what runs one after the other: nests of parallel loops, and what is between.
 
-Each nest of parallel loops at the top of a program is one task function, with as many tasks as
+Each nest of parallel loops at the top of a program is one function (of a thread pool, of a grid),
+with as many tasks as
 the nest has iterations; whatever stands between two nests is a function with a single task.
 """
 
