@@ -1,6 +1,7 @@
 """Whole kernels lowered for machines of several widths and run by the tile interpreter."""
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from tapeout.ir.dtypes import DType
 from tapeout.ir.evaluator import Evaluator, evaluate
 from tapeout.ir.module import Module
 from tapeout.ir.numeric import is_byte
-from tapeout.ir.ops.structure import CallOp, EntryOp
+from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp
 from tapeout.ir.tile import interpret
 from tapeout.ir.tile.ops import buffer_of
 from tapeout.ir.types import spec
@@ -19,6 +20,8 @@ from tapeout.passes.fuse.outline import Fuse
 from tapeout.passes.layout.explicit_padding import ExplicitPadding
 from tapeout.passes.manager import run
 from tapeout.passes.pipeline import LAYOUT
+from tapeout.passes.tile.blocks import strategies as blocks
+from tapeout.passes.tile.blocks.machine import BlockMachine
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.strategies import constant_operands, lower_kernel
 
@@ -30,6 +33,7 @@ MACHINES = {
     8: Machine(lanes=8, tile_m=6, tile_n=16, l1_bytes=1 << 15, l2_bytes=1 << 20),
     16: Machine(lanes=16, tile_m=14, tile_n=32, l1_bytes=1 << 15, l2_bytes=1 << 20),
 }
+BLOCKS = BlockMachine(elements=32, row=64, tile_m=16, tile_n=16, tile_k=16)
 
 
 @pytest.fixture
@@ -44,22 +48,37 @@ def looked_up_bits() -> int:
     return 0
 
 
-@pytest.fixture(params=MACHINES, ids=lambda lanes: f"{lanes} lanes")
-def machine(
-    request: pytest.FixtureRequest, pairs: frozenset[DType], looked_up_bits: int
-) -> Machine:
-    """A device of 4, 8 or 16 lanes."""
-    return replace(MACHINES[request.param], pairs=pairs, looked_up_bits=looked_up_bits)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One run for each machine; a module whose strategies blocks do not have says ``LANES``."""
+    if "lanes" in metafunc.fixturenames:
+        module = sys.modules[metafunc.function.__module__]
+        lanes: Sequence[int] = getattr(module, "LANES", (*MACHINES, 0))
+        metafunc.parametrize("lanes", lanes, ids=[f"{n} lanes" if n else "blocks" for n in lanes])
+
+
+@pytest.fixture
+def machine(lanes: int, pairs: frozenset[DType], looked_up_bits: int) -> Machine | BlockMachine:
+    """A device of some lanes, or one of blocks."""
+    if not lanes:
+        return BLOCKS
+    return replace(MACHINES[lanes], pairs=pairs, looked_up_bits=looked_up_bits)
+
+
+def lowered(kernel: KernelOp, machine: Machine | BlockMachine, constants: Set[int]) -> Lowered:
+    """The tile program of a kernel for a machine of either kind."""
+    if isinstance(machine, BlockMachine):
+        return blocks.lower_kernel(kernel, machine, constants)
+    return lower_kernel(kernel, machine, constants)
 
 
 class TileEvaluator(Evaluator):
     """The reference evaluator with every kernel run as its tile program, there and back."""
 
-    def __init__(self, module: Module, machine: Machine) -> None:
+    def __init__(self, module: Module, machine: Machine | BlockMachine) -> None:
         super().__init__(module)
         constants = constant_operands(module)
         self.lowered: dict[str, Lowered] = {
-            name: lower_kernel(kernel, machine, constants[name])
+            name: lowered(kernel, machine, constants[name])
             for name, kernel in module.kernels().items()
         }
 
@@ -100,7 +119,7 @@ def drawn(entry: EntryOp, sizes: Sizes) -> dict[str, Array]:
 
 
 @pytest.fixture
-def lowers(machine: Machine) -> Callable[..., list[str]]:
+def lowers(machine: Machine | BlockMachine) -> Callable[..., list[str]]:
     """``lowers(module, sizes...)``: tile programs agree with the evaluator; gives their titles."""
 
     def check(module: Module, *sizes: Sizes, tolerance: float = 1e-5) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from tapeout.ir.dtypes import f32, i32
 from tapeout.ir.ops.experts import ExpertGroupedMatmulOp, ExpertMatmulOp
 
+LANES = (4, 8, 16)
 Graph = Callable[..., Any]
 Lowers = Callable[..., list[str]]
 

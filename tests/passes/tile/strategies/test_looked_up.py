@@ -10,6 +10,7 @@ from tapeout.ir.dtypes import DTYPES
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.passes.tile.looked_up import COLUMNS, LookUpLayout, PackBits
 
+LANES = (4, 8, 16)
 Graph = Callable[..., Any]
 Lowers = Callable[..., list[str]]
 

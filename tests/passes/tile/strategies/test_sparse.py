@@ -11,6 +11,7 @@ from tapeout.ir.dtypes import f32
 from tapeout.ir.ops.sparse import BlockSparseMatmulOp
 from tapeout.passes.sparsify.encode import encode_blocks
 
+LANES = (4, 8, 16)
 Graph = Callable[..., Any]
 Lowers = Callable[..., list[str]]
 

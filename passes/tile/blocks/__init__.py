@@ -1,0 +1,1 @@
+"""Strategies of machines that compute on blocks, such as GPUs: tiles of powers of two, masked."""
