@@ -39,7 +39,7 @@ FLOATS: Mapping[str, str] = {
     "gelu_tanh": (
         "0.5 * {0} * (1.0 + to_tanh(0.7978845608028654 * ({0} + 0.044715 * {0} * {0} * {0})))"
     ),
-    "relu": "to_fmax({0}, 0.0 * {0})",
+    "relu": "tl.where({0} < 0, 0.0, {0})",
     "floor": "tl.floor({0})",
     "ceil": "tl.ceil({0})",
     "trunc": "to_trunc({0})",
@@ -69,7 +69,7 @@ INTEGERS: Mapping[str, str] = {
     "div": "to_div({0}, {1})",
     "floor_mod": "to_floor_mod({0}, {1})",
     "trunc_mod": "to_trunc_mod({0}, {1})",
-    "pow": "to_pow({0}.to(tl.float64), {1}.to(tl.float64)).to({0}.dtype)",
+    "pow": "to_whole_pow({0}.to(tl.float64), {1}.to(tl.float64)).to({0}.dtype)",
     "min": "tl.minimum({0}, {1})",
     "max": "tl.maximum({0}, {1})",
     "and": "{0} & {1}",

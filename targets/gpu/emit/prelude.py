@@ -155,6 +155,12 @@ def to_pow(a, b):
 
 
 @triton.jit
+def to_whole_pow(a, b):
+    # Of whole numbers; to_pow may miss one by a rounding, and what is cut off is a fraction.
+    return tl.where((b < 0) & (tl.abs(a) > 1), 0.0, to_round(to_pow(a, b)))
+
+
+@triton.jit
 def to_div(a, b):
     return tl.where(b == 0, 0, a // tl.where(b == 0, 1, b))
 

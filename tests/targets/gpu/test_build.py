@@ -1,0 +1,30 @@
+"""Triton's compiler as a step: the same bytes every time, and words for what it refuses."""
+
+import pytest
+
+from tapeout.ir.errors import CompileError
+from tapeout.targets.gpu.build import Job, build
+from tapeout.targets.gpu.emit.kernel import PRELUDE
+
+COPY = """
+@triton.jit
+def copy(x0, y0, dim_N):
+    lanes = tl.program_id(0) * 64 + tl.arange(0, 64)
+    tl.store(y0 + lanes, tl.load(x0 + lanes, mask=lanes < dim_N), mask=lanes < dim_N)
+"""
+SIGNATURE = {"x0": "*fp32", "y0": "*fp32", "dim_N": "i32"}
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+def test_the_same_source_gives_the_same_bytes(arch: int) -> None:
+    first, second = (build(PRELUDE + COPY, [Job("copy", SIGNATURE, arch)])[0] for _ in "12")
+    assert first.code[:4] == b"\x7fELF"
+    assert f".target sm_{arch}" in first.ptx
+    assert (first.code, first.ptx) == (second.code, second.ptx)
+
+
+def test_what_triton_refuses_is_told_in_its_words() -> None:
+    broken = COPY.replace("tl.store(y0", "tl.store(missing")
+    with pytest.raises(CompileError, match="missing is not defined") as refused:
+        build(PRELUDE + broken, [Job("copy", SIGNATURE, 80)])
+    assert refused.value.code == "E0602"
