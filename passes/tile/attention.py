@@ -12,7 +12,6 @@ from collections.abc import Set
 
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import boolean
 from tapeout.ir.expr import Expr, ceildiv
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.structure import KernelOp
@@ -21,6 +20,7 @@ from tapeout.ir.types import spec
 from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, start
 from tapeout.passes.tile.product import row_blocks
 from tapeout.passes.tile.results import Results
+from tapeout.passes.tile.scores import masked, scaled
 
 
 def lower_attention(kernel: KernelOp, machine: Machine, _: Set[int] = frozenset()) -> Lowered:
@@ -80,48 +80,16 @@ class _Attention:
                 index = [t.iv // self.width, d.iv, lane(1, self.width)]
                 k = self.b.load(packed, index, (1, self.width))
                 d.next = [self.b.dot(self.b.convert(q, self.dtype), k, d.carried[0])]
-            s = self.masked(self.scaled(d.results[0]), at, t.iv, size)
-            self.b.store(s, scores, [lane(0, size), t.iv + lane(1, self.width)])
+            key = t.iv + lane(1, self.width)
+            beyond = ((key, self.keys),) if (self.keys % self.width) != 0 else ()
+            s = scaled(self.b, self.root, d.results[0])
+            s = masked(self.pull, self.root, s, at, key, (), beyond)
+            self.b.store(s, scores, [lane(0, size), key])
             t.next = [self.b.map("max", t.carried[0], s)]
         return self.b.reduce("max", t.results[0], 1)
 
     def number(self, value: float) -> SSAValue:
         return self.b.full(value, (1, 1), self.dtype)
-
-    def scaled(self, s: SSAValue) -> SSAValue:
-        s = self.b.map("mul", s, self.number(self.root.scale.data))
-        cap = self.root.softcap.data
-        if cap > 0:
-            s = self.b.map("tanh", self.b.map("div", s, self.number(cap)))
-            s = self.b.map("mul", s, self.number(cap))
-        return s
-
-    def masked(self, s: SSAValue, at: tuple[Expr, Expr, Expr], first: Expr, size: int) -> SSAValue:
-        """Add or apply the mask, the causal limit and the end of the keys."""
-        key = first + lane(1, self.width)
-        cut = (self.keys % self.width) != 0
-        bounds: Bounds = ((key, self.keys),) if cut else ()
-        shape = (size, self.width)
-        if self.root.mask is not None:
-            dims = spec(self.root.mask).dims
-            tail = (*at, key)[4 - len(dims) :]
-            index = [i if d != 1 else i * 0 for i, d in zip(tail, dims, strict=True)]
-            mask = self.pull.at(self.root.mask, index, shape, tuple(bounds))
-            if spec(self.root.mask).dtype is boolean:
-                s = self.b.map("where", mask, s, self.number(-math.inf))
-            else:
-                s = self.b.map("add", s, self.b.convert(mask, self.dtype))
-        if self.root.causal.data:
-            limit = at[2] + self.root.causal_offset.data[0]
-            seen = self.b.map(
-                "le", self.b.index(key, (1, self.width)), self.b.index(limit, (size, 1))
-            )
-            s = self.b.map("where", seen, s, self.number(-math.inf))
-        if cut:
-            end = self.b.index(self.keys, (1, 1))
-            seen = self.b.map("lt", self.b.index(key, (1, self.width)), end)
-            s = self.b.map("where", seen, s, self.number(-math.inf))
-        return s
 
     def exponentials(self, scores: SSAValue, top: SSAValue, size: int) -> SSAValue:
         """Scores to ``exp(score - maximum)`` in place; returns the sum of each row, 1 for 0."""

@@ -10,8 +10,7 @@ from collections.abc import Sequence, Set
 
 from xdsl.ir import SSAValue
 
-from tapeout.ir.dtypes import boolean
-from tapeout.ir.expr import ZERO, Expr, minimum
+from tapeout.ir.expr import Expr, minimum
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.ops import lane
@@ -22,6 +21,7 @@ from tapeout.passes.tile.blocks.product import block
 from tapeout.passes.tile.kernel_io import Lowered, accumulator, start
 from tapeout.passes.tile.places import NotPullable
 from tapeout.passes.tile.results import Results
+from tapeout.passes.tile.scores import masked, scaled
 
 DEEPEST = 256
 """Elements of a head that are held at once."""
@@ -101,7 +101,8 @@ class _Attention:
                 cut(lane(0, self.deep), self.depth, self.deep),
             )
             s = b.dot(q, k, b.full(0, (rows, self.step), self.dtype))
-            s = self.masked(self.scaled(s), at, across)
+            s = scaled(b, self.root, s)
+            s = masked(self.pull, self.root, s, at, across, kept, cut(across, self.keys, self.step))
             higher = b.map("max", top, b.reduce("max", s, 1))
             # A row without a key keeps -inf, from which nothing can be taken away.
             none = b.map("eq", higher, self.number(-math.inf))
@@ -132,34 +133,3 @@ class _Attention:
 
     def number(self, value: float) -> SSAValue:
         return self.b.full(value, (1, 1), self.dtype)
-
-    def scaled(self, s: SSAValue) -> SSAValue:
-        s = self.b.map("mul", s, self.number(self.root.scale.data))
-        cap = self.root.softcap.data
-        if cap > 0:
-            s = self.b.map("tanh", self.b.map("div", s, self.number(cap)))
-            s = self.b.map("mul", s, self.number(cap))
-        return s
-
-    def masked(self, s: SSAValue, at: Sequence[Expr], key: Expr) -> SSAValue:
-        """Add or apply the mask, the causal limit and the end of the keys."""
-        b, shape = self.b, (self.rows, self.step)
-        beyond = cut(key, self.keys, self.step)
-        if self.root.mask is not None:
-            dims = spec(self.root.mask).dims
-            tail = (*at, key)[4 - len(dims) :]
-            index = [ZERO if d == 1 else i for i, d in zip(tail, dims, strict=True)]
-            bounds = (*cut(at[2], self.queries, self.rows), *beyond)
-            mask = self.pull.at(self.root.mask, index, shape, bounds)
-            if spec(self.root.mask).dtype is boolean:
-                s = b.map("where", mask, s, self.number(-math.inf))
-            else:
-                s = b.map("add", s, b.convert(mask, self.dtype))
-        if self.root.causal.data:
-            limit = at[2] + self.root.causal_offset.data[0]
-            seen = b.map("le", b.index(key, (1, self.step)), b.index(limit, (self.rows, 1)))
-            s = b.map("where", seen, s, self.number(-math.inf))
-        for e, n in beyond:
-            seen = b.map("lt", b.index(e, (1, self.step)), b.index(n, (1, 1)))
-            s = b.map("where", seen, s, self.number(-math.inf))
-        return s
