@@ -60,8 +60,14 @@ def jobs_of(kernels: Sequence[KernelText], archs: Sequence[int]) -> list[Job]:
 def build(source: str, jobs: Sequence[Job], workers: int | None = None) -> list[Object]:
     """Compile every job, in parallel; E0602 with Triton's words for one that fails.
 
-    The same source and jobs give the same bytes.
+    The same source and jobs give the same bytes. E0601 without Triton.
     """
+    if importlib.util.find_spec("triton") is None:
+        raise CompileError(
+            "E0601",
+            "there is no Triton to compile kernels for GPUs",
+            fix="pip install 'tapeout[gpu]'",
+        )
     workers = min(workers or os.cpu_count() or 1, max(1, len(jobs)))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernels.py"

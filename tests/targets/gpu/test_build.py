@@ -1,5 +1,7 @@
 """Triton's compiler as a step: the same bytes every time, and words for what it refuses."""
 
+import importlib.util
+
 import pytest
 
 from tapeout.ir.errors import CompileError
@@ -28,3 +30,13 @@ def test_what_triton_refuses_is_told_in_its_words() -> None:
     with pytest.raises(CompileError, match="missing is not defined") as refused:
         build(PRELUDE + broken, [Job("copy", SIGNATURE, 80)])
     assert refused.value.code == "E0602"
+
+
+def test_without_triton_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> None:
+        return None
+
+    monkeypatch.setattr(importlib.util, "find_spec", nothing)
+    with pytest.raises(CompileError, match="tapeout\\[gpu\\]") as refused:
+        build(PRELUDE + COPY, [Job("copy", SIGNATURE, 80)])
+    assert refused.value.code == "E0601"
