@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from xdsl.ir import BlockArgument, SSAValue
 
-from tapeout.ir.dtypes import i64
+from tapeout.ir.dtypes import DType, i32, i64, u16
 from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, minimum
 from tapeout.ir.numeric import is_byte
 from tapeout.ir.ops.sparse import BlockSparseMatmulOp
@@ -41,6 +41,8 @@ ROWS = 4
 VECTORS = 4
 QUAD = 4
 """Blocks of bytes that one dot takes."""
+ADDRESS_SCALE = 8
+"""Bytes to a unit of a place: the most that an address of x86 scales an index by, for nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +59,23 @@ class PackStarts:
 
 @dataclass(frozen=True)
 class PackColumns:
-    """Columns ``[dots, depth]``, each as the place where its line of ``width`` elements begins."""
+    """Columns ``[dots, depth]``, each as the place where its line begins.
+
+    A line begins every ``step`` units of a place; ``dtype`` is what holds a place.
+    """
 
     depth: int
-    width: int
+    step: int
     inputs: int | None
+    dtype: DType
 
     def __call__(self, columns: Array) -> Array:
         """Cut and scale."""
-        last = int(columns.max(initial=0))
+        last, most = int(columns.max(initial=0)), np.iinfo(self.dtype.numpy).max
         assert int(columns.min(initial=0)) >= 0, "a block lies outside of its matrix"
         assert self.inputs is None or last < max(self.inputs, 1), "a block lies beyond its matrix"
-        assert last * self.width < 2**31, "places are of 32 bits"
-        return (columns * self.width).reshape(-1, self.depth)
+        assert last * self.step <= most, f"places are of {self.dtype.bits} bits"
+        return (columns * self.step).astype(self.dtype.numpy).reshape(-1, self.depth)
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,14 @@ class _Sparse:
         dots = QUAD if all(is_byte(spec(v).dtype) for v in (self.root.a, self.root.values)) else 1
         self.depth: int = dots if self.packed and self.root.group.data % dots == 0 else 1
         self.dtype = accumulator(spec(self.root.y).dtype)
+        self.unit = ADDRESS_SCALE // spec(self.root.a).dtype.bytes
+        short = self.k.constant is not None and self.k.constant * self.step <= 1 << u16.bits
+        self.places = u16 if short else i32
+
+    @property
+    def step(self) -> int:
+        """Units of a place from line to line."""
+        return self.width // self.unit
 
     def build(self) -> Lowered:
         arguments = self.kernel.body.block.args
@@ -122,7 +136,7 @@ class _Sparse:
         self.b = TileBuilder(self.kernel.sym_name.data, self.title(), inputs, outputs)
         self.pull = Pull(self.b, dict(zip(arguments, self.b.inputs, strict=True)))
         blocks = ceildiv(self.m, self.width)
-        dims = (*self.batch, blocks, self.k * self.width)
+        dims = (*self.batch, blocks, ceildiv(self.k, self.lanes) * self.lanes * self.width)
         self.lines = self.b.alloc(dims, spec(self.root.a).dtype, "shared")
         self.lay_out()
         self.multiply()
@@ -147,18 +161,19 @@ class _Sparse:
         )
         return {
             starts: PackStarts(self.depth),
-            columns: PackColumns(self.depth, self.width, self.k.constant),
+            columns: PackColumns(self.depth, self.step, self.k.constant, self.places),
             values: PackValues(self.depth),
         }
 
     def packed_spec(self, value: SSAValue) -> BufferSpec:
-        dots = spec(self.root.columns).dims[0] // self.depth
-        shapes = {
-            self.root.starts: spec(self.root.starts).dims,
-            self.root.columns: (dots, as_expr(self.depth)),
-            self.root.values: (dots, as_expr(ROWS), as_expr(self.depth)),
+        packed = {
+            self.root.starts: BufferSpec(spec(self.root.starts).dims, spec(value).dtype),
+            self.root.columns: BufferSpec((self.dots, as_expr(self.depth)), self.places),
+            self.root.values: BufferSpec(
+                (self.dots, as_expr(ROWS), as_expr(self.depth)), spec(value).dtype
+            ),
         }
-        return BufferSpec(shapes[value], spec(value).dtype)
+        return packed[value]
 
     @contextmanager
     def rows(self) -> Generator[tuple[list[Expr], Expr]]:
@@ -177,18 +192,18 @@ class _Sparse:
         return self.lanes * (place % 16 // 4) + 4 * (place // 16) + place % 4
 
     def lay_out(self) -> None:
-        """``a`` with columns as lines, a square of vectors at a time."""
-        lanes, b = self.lanes, self.b
+        """``a`` with columns as lines: bytes whole lines at a time, others square by square."""
+        lanes, b, x = self.lanes, self.b, self.pull.buffers[self.root.a]
+        turned = self.width if is_byte(spec(self.root.a).dtype) else lanes
         with self.rows() as (batch, i), b.parallel("k", self.k, lanes) as loop:
-            column = loop.iv + lane(1, lanes)
-            down, cut = loop.iv + lane(0, lanes), self.k % lanes != 0
-            for place in range(0, self.width, lanes):
-                row = i + self.row_of(place + lane(0, lanes))
+            column, cut = loop.iv + lane(1, lanes), self.k % lanes != 0
+            for place in range(0, self.width, turned):
+                row = i + self.row_of(place + lane(0, turned))
                 bounds = (*self.within_rows(row), *([(column, self.k)] if cut else []))
-                x = self.pull.buffers[self.root.a]
-                tile = b.load(x, [*batch, row, column], (lanes, lanes), bounds)
-                at = [*batch, i // self.width, down * self.width + place + lane(1, lanes)]
-                b.store(b.transpose(tile), self.lines, at, ((down, self.k),) if cut else ())
+                tile = b.load(x, [*batch, row, column], (turned, lanes), bounds)
+                down, along = loop.iv + lane(0, lanes), place + lane(1, turned)
+                at = [*batch, i // self.width, down * self.width + along]
+                b.store(b.transpose(tile), self.lines, at)
 
     def multiply(self) -> None:
         """All sums, their epilogues and stores."""
@@ -230,7 +245,7 @@ class _Sparse:
         def row(step: int) -> SSAValue:
             at = [d, as_expr(step)] if self.packed else [d]
             column = self.place(self.b.load(columns, at, (1, 1)), self.k)
-            first = index_operand(0) * (1 if self.packed else self.width)
+            first = index_operand(0) * (self.unit if self.packed else self.width)
             index = [*before, first + lane(1, self.width)]
             return self.b.load(self.lines, index, (1, self.width), indices=[column])
 

@@ -157,13 +157,19 @@ def reduce(regs: Registers, op: ops.ReduceOp) -> None:
 
 
 def transpose(regs: Registers, op: ops.TransposeOp) -> None:
-    """A square of one vector per row, in place in variables of its own."""
-    t, lanes = carrier(tile_of(op.x).dtype).name, regs.lanes
-    assert regs.shape(op.x) == (lanes, lanes), f"only squares of vectors: {regs.shape(op.x)}"
+    """A square of vectors; or four of bytes, one over the other, whose columns become lines."""
+    t, lanes, shape = carrier(tile_of(op.x).dtype), regs.lanes, regs.shape(op.x)
+    assert shape in ((lanes, lanes), (4 * lanes, lanes)), f"no square of vectors, nor four: {shape}"
     name = regs.fresh("turned")
-    vectors = ", ".join(regs.pick(op.x, r, 0) for r in range(lanes))
-    regs.out.line(f"v_{t} {name}[] = {{{vectors}}};")
-    regs.out.line(f"v_transpose_{t}({name});")
+    vectors = ", ".join(regs.pick(op.x, r, 0) for r in range(shape[0]))
+    if shape[0] == lanes:
+        regs.out.line(f"v_{t.name} {name}[] = {{{vectors}}};")
+        regs.out.line(f"v_transpose_{t.name}({name});")
+    else:
+        assert t.bytes == 1, f"only bytes make lines, not {t.name}"
+        regs.out.line(f"const v_{t.name} {name}_rows[] = {{{vectors}}};")
+        regs.out.line(f"v_i32 {name}[{lanes}];")
+        regs.out.line(f"v_transpose_lines({name}, {name}_rows);")
     regs.bind(op.y, [[f"{name}[{r}]"] for r in range(lanes)])
 
 

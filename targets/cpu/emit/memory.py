@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from xdsl.ir import SSAValue
 
+from tapeout.ir.dtypes import i64
 from tapeout.ir.expr import ZERO, Expr, as_expr
 from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import bounds_of, buffer_of, lane_axis, tile_of
@@ -107,12 +108,24 @@ class Memory:
 
     def store(self, op: ops.StoreOp) -> None:
         """Store a tile, row by row."""
+        if self.regs.is_lines(op.value):
+            self._store_lines(op)
+            return
         write = access.store_scalar if self.regs.is_column(op.value) else access.store_vector
         for row in self.regs.places(op.value):
             for r, q in row:
                 value = self.regs.pick(op.value, r, q)
                 for line in write(self._access(op, op.value, r, q), value):
                     self.regs.out.line(line)
+
+    def _store_lines(self, op: ops.StoreOp) -> None:
+        """Rows that are a register of i32 each, as four vectors of bytes."""
+        for r in range(self.regs.shape(op.value)[0]):
+            at = self._access(op, op.value, r, 0)
+            assert at.stride == 1, "the bytes of a line lie side by side"
+            assert not at.bounds, "lines are whole"
+            line = self.regs.pick(op.value, r, 0)
+            self.regs.out.line(f"v_store_quads({at.pointer} + {at.at(0)[0]}, {line});")
 
     def index(self, op: ops.IndexOp) -> None:
         """The value of an expression at each lane."""
@@ -138,8 +151,13 @@ class Memory:
         names = dict(self.names)
         for position, operand in enumerate(indices):
             at = 0 if self.regs.is_column(operand) else i
-            names[f"_at{position}"] = f"{self.regs.pick(operand, r, q)}[{at}]"
+            names[f"_at{position}"] = f"{self._place(operand, r, q)}[{at}]"
         return names
+
+    def _place(self, operand: SSAValue, r: int, q: int) -> str:
+        """The vector of an index operand, whose elements are read as i64: places outgrow an int."""
+        reg = self.regs.pick(operand, r, q)
+        return reg if tile_of(operand).dtype is i64 else f"(i64){reg}"
 
     def scalar_names(self, indices: Sequence[SSAValue]) -> dict[str, str]:
         """Names of dimensions and of index operands that hold one element each."""
@@ -157,7 +175,7 @@ class Memory:
         pairs = [(here(e), here(n)) for e, n in bounds_of(op)]
         names, tiles = dict(self.names), dict[str, str]()
         for position, operand in enumerate(op.indices):
-            reg = self.regs.pick(operand, r, q)
+            reg = self._place(operand, r, q)
             if self.regs.is_column(operand):
                 names[f"_at{position}"] = f"{reg}[0]"
             else:

@@ -2,7 +2,8 @@
 
 A tile of shape ``[r, c]`` is ``r`` rows of ``c / lanes`` vector variables; where ``c`` is 1, it is
 one vector per row whose lanes are all equal. The right side of a deep dot, ``[4, c]`` of bytes or
-``[2, c]`` of 16 bits, is one row of vectors of i32 with the elements of a column in a lane.
+``[2, c]`` of 16 bits, is one row of vectors of i32 with the elements of a column in a lane. A line,
+which is a row of four vectors of bytes to be interleaved, or was transposed, is one vector of i32.
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ class Registers:
     def is_quads(self, value: SSAValue) -> bool:
         """Whether each lane of a tile's vectors holds the four bytes of a column."""
         return len(self.rows(value)) == 1 and self.shape(value)[0] == 4
+
+    def is_lines(self, value: SSAValue) -> bool:
+        """Whether one vector holds as many bytes of a row as four of theirs."""
+        return self.shape(value)[1] == 4 * self.lanes and len(self.rows(value)[0]) == 1
 
     def places(self, value: SSAValue) -> list[list[tuple[int, int]]]:
         """Row and vector of every variable of a tile, row by row."""

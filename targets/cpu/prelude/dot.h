@@ -16,6 +16,7 @@ TO_FN i32 to_load_quad_n(const void *p, i64 n) {
   return to_load_quad(quad);
 }
 TO_FN v_i32 v_load_quads(const void *p) { return *(const v_i32_at *)p; }
+TO_FN void v_store_quads(void *p, v_i32 x) { *(v_i32_at *)p = x; }
 
 #if TO_AVX512 || TO_AVX2 || defined(__SSE2__)
 /* Without an instruction for all four: the bytes at even and at odd places, widened to 16 bits,

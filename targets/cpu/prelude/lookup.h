@@ -66,10 +66,10 @@ TO_FN to_line_pairs to_join(to_line_pairs x) { return (x & 255) + (x >> 3 & 0x1F
 #endif
 #if !TO_NEON
 TO_FN to_line_pairs to_join_low(to_line lower, to_line upper) {
-  return to_join(to_zip_low(lower, upper));
+  return to_join((to_line_pairs)to_zip_low(lower, upper));
 }
 TO_FN to_line_pairs to_join_high(to_line lower, to_line upper) {
-  return to_join(to_zip_high(lower, upper));
+  return to_join((to_line_pairs)to_zip_high(lower, upper));
 }
 #endif
 #if TO_AVX2

@@ -42,8 +42,7 @@
   }
 TO_ALL(TO_TRANSPOSE)
 
-/* Four lines of 4 TO_LANES bytes to four vectors with a byte of each line in a lane. Lane 4 b + i
- * of x[j] gets the bytes 16 b + 4 j + i: what the instructions leave that zip 16 bytes at a time. */
+/* Lines of 4 TO_LANES bytes, zipped 16 bytes at a time, as the instructions do. */
 typedef u8 to_line __attribute__((vector_size(4 * TO_LANES)));
 typedef u16 to_line_pairs __attribute__((vector_size(4 * TO_LANES)));
 #define TO_ZIP_4(n, at) \
@@ -61,16 +60,57 @@ typedef u16 to_line_pairs __attribute__((vector_size(4 * TO_LANES)));
 #define TO_ZIP_BYTES(at) TO_ZIP_8(16, at)
 #define TO_ZIP_PAIRS(at) TO_ZIP_4(8, at)
 #endif
-TO_FN to_line_pairs to_zip_low(to_line a, to_line b) {
-  return (to_line_pairs)__builtin_shufflevector(a, b, TO_ZIP_BYTES(0));
+TO_FN to_line to_zip_low(to_line a, to_line b) {
+  return __builtin_shufflevector(a, b, TO_ZIP_BYTES(0));
 }
-TO_FN to_line_pairs to_zip_high(to_line a, to_line b) {
-  return (to_line_pairs)__builtin_shufflevector(a, b, TO_ZIP_BYTES(8));
+TO_FN to_line to_zip_high(to_line a, to_line b) {
+  return __builtin_shufflevector(a, b, TO_ZIP_BYTES(8));
 }
+
+/* 4 TO_LANES rows of TO_LANES bytes as TO_LANES lines, the columns. The rows 16 l to 16 l + 15 go
+ * into the 16 bytes l of every line, where they are a square for the zips of v_transpose: of 16
+ * rows of a vector of 16 bytes; of pairs of rows, or fours, of a shorter one. */
+typedef u8 to_piece __attribute__((vector_size(16), may_alias));
+#if TO_AVX512
+typedef int to_quarter __attribute__((vector_size(16)));
+#define TO_JOIN(x, piece, at) \
+  __builtin_ia32_inserti32x4_mask(x, (to_quarter)(piece), at, (v_i32){0}, 0xFFFF)
+TO_FN to_line to_join_pieces(const to_piece *p) {
+  v_i32 x = __builtin_ia32_si512_si((to_quarter)p[0]);
+  x = TO_JOIN(x, p[16], 1), x = TO_JOIN(x, p[32], 2), x = TO_JOIN(x, p[48], 3);
+  return (to_line)x;
+}
+#elif TO_LANES == 8
+TO_FN to_line to_join_pieces(const to_piece *p) {
+  typedef long long to_halves __attribute__((vector_size(16)));
+  return (to_line)__builtin_shufflevector((to_halves)p[0], (to_halves)p[8], 0, 1, 2, 3);
+}
+#else
+TO_FN to_line to_join_pieces(const to_piece *p) { return (to_line)p[0]; }
+#endif
+TO_FN void to_zip_lines(to_line *to, const to_line *x) {
+#pragma GCC unroll 8
+  for (int r = 0; r < TO_LANES / 2; r++) {
+    to[2 * r] = to_zip_low(x[r], x[r + TO_LANES / 2]);
+    to[2 * r + 1] = to_zip_high(x[r], x[r + TO_LANES / 2]);
+  }
+}
+TO_FN void v_transpose_lines(v_i32 *lines, const void *rows) {
+  to_line x[TO_LANES], y[TO_LANES];
+#pragma GCC unroll 16
+  for (int r = 0; r < TO_LANES; r++) x[r] = to_join_pieces((const to_piece *)rows + r);
+  to_zip_lines(y, x), to_zip_lines(x, y), to_zip_lines(y, x), to_zip_lines(x, y);
+#pragma GCC unroll 16
+  for (int r = 0; r < TO_LANES; r++) lines[r] = (v_i32)x[r];
+}
+
+/* Four lines of bytes to four vectors with a byte of each line in a lane. Lane 4 b + i of x[j] gets
+ * the bytes 16 b + 4 j + i: what the zips leave. */
 TO_FN void v_interleave(v_i32 *x) {
   const to_line a = (to_line)x[0], b = (to_line)x[1], c = (to_line)x[2], d = (to_line)x[3];
-  const to_line_pairs ab = to_zip_low(a, b), cd = to_zip_low(c, d);
-  const to_line_pairs high_ab = to_zip_high(a, b), high_cd = to_zip_high(c, d);
+  const to_line_pairs ab = (to_line_pairs)to_zip_low(a, b), cd = (to_line_pairs)to_zip_low(c, d);
+  const to_line_pairs high_ab = (to_line_pairs)to_zip_high(a, b);
+  const to_line_pairs high_cd = (to_line_pairs)to_zip_high(c, d);
   x[0] = (v_i32)__builtin_shufflevector(ab, cd, TO_ZIP_PAIRS(0));
   x[1] = (v_i32)__builtin_shufflevector(ab, cd, TO_ZIP_PAIRS(4));
   x[2] = (v_i32)__builtin_shufflevector(high_ab, high_cd, TO_ZIP_PAIRS(0));
