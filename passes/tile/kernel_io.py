@@ -95,13 +95,18 @@ def buffer_spec(value: SSAValue) -> BufferSpec:
     return BufferSpec(tensor.dims, tensor.dtype)
 
 
-def start(kernel: KernelOp, title: str) -> tuple[TileBuilder, Pull]:
-    """A builder with one buffer per argument and result, and a pull over the arguments."""
-    arguments = kernel.body.block.args
+def start(
+    kernel: KernelOp, title: str, packed: Mapping[int, BufferSpec] | None = None
+) -> tuple[TileBuilder, Pull]:
+    """A builder with one buffer per argument and result, and a pull over the arguments.
+
+    ``packed``: the buffers of arguments that are laid out anew.
+    """
+    arguments, packed = kernel.body.block.args, packed or {}
     builder = TileBuilder(
         kernel.sym_name.data,
         title,
-        [(f"x{i}", buffer_spec(v)) for i, v in enumerate(arguments)],
+        [(f"x{i}", packed.get(i) or buffer_spec(v)) for i, v in enumerate(arguments)],
         [(f"y{i}", buffer_spec(v)) for i, v in enumerate(kernel.returned)],
     )
     return builder, Pull(builder, dict(zip(arguments, builder.inputs, strict=True)))

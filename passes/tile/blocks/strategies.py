@@ -14,6 +14,7 @@ from tapeout.ir.ops.structure import KernelOp, ReturnOp
 from tapeout.passes.tile import strategies as common
 from tapeout.passes.tile.blocks.attention import lower_attention
 from tapeout.passes.tile.blocks.conv import lower_conv
+from tapeout.passes.tile.blocks.few_rows import lower_few_rows
 from tapeout.passes.tile.blocks.grouped import lower_grouped
 from tapeout.passes.tile.blocks.machine import BlockMachine
 from tapeout.passes.tile.blocks.product import lower_matmul
@@ -25,7 +26,7 @@ from tapeout.passes.tile.unify import unified
 Strategy = Callable[[KernelOp, BlockMachine, Set[int]], Lowered]
 
 STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
-    MatmulOp: (lower_matmul,),
+    MatmulOp: (lower_few_rows, lower_matmul),
     ConvOp: (lower_conv,),
     AttentionOp: (lower_attention,),
     GroupedMatmulOp: (lower_grouped,),
