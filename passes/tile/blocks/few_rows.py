@@ -26,6 +26,8 @@ from tapeout.passes.tile.pull import NotPullable
 from tapeout.passes.tile.results import Results
 from tapeout.passes.tile.row_folds import held
 
+LINE_BYTES = 128
+"""Of memory, which lanes side by side read at once."""
 MOST = 4
 """Rows from which on dots pay."""
 
@@ -47,9 +49,8 @@ class _FewRows:
         self.m, self.k = m.constant, spec(self.root.a).dims[-1]
         self.summed = 1 if self.root.transpose_b.data else 0
         """The axis of a tile that runs along ``k``."""
-        long, short = machine.line, machine.elements // machine.line
-        sizes = (short, long) if self.summed else (long, short)
-        self.columns = power_of_two(self.n, sizes[0])
+        line = LINE_BYTES // spec(self.root.b).dtype.bytes
+        self.columns = power_of_two(self.n, machine.elements // line if self.summed else line)
         self.step = power_of_two(self.k, machine.elements // self.columns)
         sizes = " x ".join(f"[{r}, {c}]" for r, c in ((m, self.k), (self.k, self.n)))
         batch = f", batch [{', '.join(map(str, self.batch))}]" if self.batch else ""

@@ -17,15 +17,16 @@ import numpy as np
 from xdsl.ir import BlockArgument, SSAValue
 
 from tapeout.ir.dtypes import f32, i8, i32, u8
-from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, product
+from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv
 from tapeout.ir.ops.grouped import GroupedMatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.ops import lane
 from tapeout.ir.tile.types import BufferSpec
 from tapeout.ir.types import spec
-from tapeout.passes.tile.blocks.axes import cut, power_of_two, unraveled
+from tapeout.passes.tile.blocks.axes import cut, power_of_two
 from tapeout.passes.tile.blocks.machine import BlockMachine
 from tapeout.passes.tile.blocks.product import block
+from tapeout.passes.tile.blocks.tiles import Tile, Tiles
 from tapeout.passes.tile.grouped import Array, Layout, PackScales, panels_of
 from tapeout.passes.tile.kernel_io import Lowered, Pack, start
 from tapeout.passes.tile.places import Pairs
@@ -84,21 +85,22 @@ def lower_grouped(kernel: KernelOp, machine: BlockMachine, constants: Set[int]) 
     weights = {v for v in (root.codes, root.scale, root.zero) if v is not None}
     if not all(isinstance(v, BlockArgument) and v.index in constants for v in weights):
         raise NotPullable("codes that are no weights cannot be packed")
-    return _Grouped(rows_joined(kernel, root.y, weights), machine).build()
+    made = _Grouped(rows_joined(kernel, root.y, weights), machine)
+    return Lowered(made.b.program, made.packs)
 
 
 class _Grouped:
     def __init__(self, kernel: KernelOp, machine: BlockMachine) -> None:
         ops = kernel.body.block.ops
         self.root = next(op for op in ops if isinstance(op, GroupedMatmulOp))
-        *self.batch, self.m, n = spec(self.root.y).dims
+        m, n = spec(self.root.y).dims[-2:]
         k = spec(self.root.codes).dims[1]
-        self.k, self.n, self.size = k, n, self.root.group.data
+        self.k, self.size = k, self.root.group.data
         self.count = int(k) // self.size
         least = machine.least_dot
         self.shape = (
-            power_of_two(self.m, machine.tile_m, least),
-            power_of_two(self.n, machine.tile_n, least),
+            power_of_two(m, machine.tile_m, least),
+            power_of_two(n, machine.tile_n, least),
         )
         self.step = machine.step(as_expr(self.size), spec(self.root.a).dtype)
         layout = Layout(self.root.bits.data, self.size)
@@ -118,47 +120,35 @@ class _Grouped:
             for v, (_, dims) in packed.items()
         }
         weights = f"[{k}, {n}] of {layout.bits} bits in groups of {self.size}"
-        self.b, self.pull = start(kernel, f"product [{self.m}, {k}] x {weights}", buffers)
-        self.results = Results(self.b, self.pull, kernel.returned)
+        self.b, self.pull = start(kernel, f"product [{m}, {k}] x {weights}", buffers)
+        results = Results(self.b, self.pull, kernel.returned)
+        steps = ceildiv(self.count, self.units.groups)
+        y = self.root.y
+        Tiles(self.b, self.pull, machine, y, results, self.shape, steps, self.sums).build()
 
-    def build(self) -> Lowered:
-        """The tile program."""
-        b, (rows, columns) = self.b, self.shape
-        with b.parallel("b", product(self.batch)) as outer:
-            at = unraveled(outer.iv, self.batch)
-            with b.parallel("i", self.m, rows) as i, b.parallel("j", self.n, columns) as j:
-                row, column = i.iv + lane(0, rows), j.iv + lane(1, columns)
-                kept = cut(row, self.m, rows)
-                total = self.total([*at, row], j.iv // columns, kept)
-                self.pull.made[self.root.y] = lambda index, shape, bounds: total
-                bounds = (*kept, *cut(column, self.n, columns))
-                self.results.store([*at, row, column], self.shape, bounds)
-        self.results.borders(columns)
-        return Lowered(b.program, self.packs)
-
-    def total(self, at: Sequence[Expr], panel: Expr, kept: Pairs) -> SSAValue:
-        """The scaled sums of all groups, a block at a time; a long group has blocks of its own."""
-        b, units = self.b, self.units
-        zero = b.full(0, self.shape, f32)
-        with b.loop("g", 0, ceildiv(self.count, units.groups), 1, [zero]) as loop:
+    def sums(self, tile: Tile, first: Expr, end: Expr) -> SSAValue:
+        """The scaled sums of some groups, a block at a time; a long group has blocks of its own."""
+        b, units, panel = self.b, self.units, tile.j // tile.columns
+        zero = b.full(0, tile.shape, f32)
+        with b.loop("g", first, end, 1, [zero]) as loop:
             total = loop.carried[0]
             codes = [] if units.of_group > units.layout.block else self.codes(panel, loop.iv)
             for n in range(units.groups):
                 with self.pull.scope():
                     g = loop.iv * units.groups + n
                     exist = cut(g, as_expr(self.count), units.groups)
-                    sums = self.group(at, panel, g, codes[n * units.of_group :], kept, exist)
-                    left = self.of_group(self.root.a_scale, at, g, (*kept, *exist))
+                    sums = self.group(tile, g, codes[n * units.of_group :], exist)
+                    left = self.of_row(self.root.a_scale, tile, g, exist)
                     right = b.convert(self.of_column(self.root.scale, panel, g, exist), f32)
                     scale = b.map("mul", left, right)
                     total = b.map("fma", b.convert(sums, f32), scale, total)
             loop.next = [total]
         return loop.results[0]
 
-    def of_group(self, value: SSAValue, at: Sequence[Expr], g: Expr, bounds: Pairs) -> SSAValue:
+    def of_row(self, value: SSAValue, tile: Tile, g: Expr, exist: Pairs) -> SSAValue:
         """What rows have of a group, or of all groups."""
         g = ZERO if spec(value).dims[-1] == 1 else g
-        return self.pull.at(value, [*at, g], self.shape, bounds)
+        return self.pull.at(value, [*tile.at, tile.row, g], tile.shape, (*tile.kept, *exist))
 
     def of_column(self, value: SSAValue, panel: Expr, g: Expr, bounds: Pairs) -> SSAValue:
         """What columns have of a group, or of all groups."""
@@ -188,49 +178,34 @@ class _Grouped:
             found.append(b.convert(codes, i8) if fits else codes)
         return found
 
-    def group(
-        self,
-        at: Sequence[Expr],
-        panel: Expr,
-        g: Expr,
-        codes: Sequence[SSAValue],
-        kept: Pairs,
-        exist: Pairs,
-    ) -> SSAValue:
+    def group(self, tile: Tile, g: Expr, codes: Sequence[SSAValue], exist: Pairs) -> SSAValue:
         """The integer sums of one group, zero points included."""
-        b, root, units = self.b, self.root, self.units
-        sums = self.of_group(root.sums, at, g, (*kept, *exist))
+        b, root, units, panel = self.b, self.root, self.units, tile.j // tile.columns
+        sums = self.of_row(root.sums, tile, g, exist)
         if root.zero is None:
             point = b.full(-root.point.data, (1, 1), i32)
         else:
             point = b.map("neg", b.convert(self.of_column(root.zero, panel, g, exist), i32))
-        total = b.broadcast(b.map("mul", point, sums), self.shape)
+        total = b.broadcast(b.map("mul", point, sums), tile.shape)
         if codes:
             for unit in range(units.of_group):
-                total = self.dot(at, g, as_expr(unit), codes[unit], total, kept)
+                total = self.dot(tile, g, as_expr(unit), codes[unit], total)
             return total
         block = units.layout.block
         blocks = units.of_group // block
         with b.loop("s", 0, blocks, 1, [total]) as loop, self.pull.scope():
             total = loop.carried[0]
-            for n, tile in enumerate(self.codes(panel, g * blocks + loop.iv)):
-                total = self.dot(at, g, loop.iv * block + n, tile, total, kept)
+            for n, each in enumerate(self.codes(panel, g * blocks + loop.iv)):
+                total = self.dot(tile, g, loop.iv * block + n, each, total)
             loop.next = [total]
         return loop.results[0]
 
-    def dot(
-        self,
-        at: Sequence[Expr],
-        g: Expr,
-        unit: Expr,
-        codes: SSAValue,
-        total: SSAValue,
-        kept: Pairs,
-    ) -> SSAValue:
+    def dot(self, tile: Tile, g: Expr, unit: Expr, codes: SSAValue, total: SSAValue) -> SSAValue:
         """One unit more. Codes beyond the end of a group are zeros, whatever they meet."""
         along = g * self.size + unit * self.step + lane(1, self.step)
         whole = self.units.of_group * self.step == self.size
         beyond = () if whole and self.count % self.units.groups == 0 else ((along, self.k),)
-        shape = (self.shape[0], self.step)
-        x = block(self.pull, self.root.a, [*at, along], shape, kept, beyond)
-        return self.b.dot(x, codes, total)
+        shape, index = (tile.rows, self.step), [*tile.at, tile.row, along]
+        return self.b.dot(
+            block(self.pull, self.root.a, index, shape, tile.kept, beyond), codes, total
+        )

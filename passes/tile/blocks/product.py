@@ -6,15 +6,16 @@ from collections.abc import Sequence, Set
 
 from xdsl.ir import SSAValue
 
-from tapeout.ir.expr import ZERO, Expr, product
+from tapeout.ir.expr import ZERO, Expr, ceildiv
 from tapeout.ir.ops.contract import MatmulOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.ops.views import ReshapeOp, SliceOp, TransposeOp
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import lane, tile_of
 from tapeout.ir.types import spec
-from tapeout.passes.tile.blocks.axes import cut, power_of_two, unraveled
+from tapeout.passes.tile.blocks.axes import cut, power_of_two
 from tapeout.passes.tile.blocks.machine import BlockMachine
+from tapeout.passes.tile.blocks.tiles import Tile, Tiles
 from tapeout.passes.tile.kernel_io import Lowered, accumulator, start
 from tapeout.passes.tile.places import Pairs, number
 from tapeout.passes.tile.product import rows_joined
@@ -27,7 +28,7 @@ def lower_matmul(kernel: KernelOp, machine: BlockMachine, _: Set[int]) -> Lowere
     root = next(op for op in kernel.body.block.ops if isinstance(op, MatmulOp))
     if spec(root.b).rank == 2:
         kernel = rows_joined(kernel, root.y, {root.b})
-    return _Product(kernel, machine).build()
+    return Lowered(_Product(kernel, machine).b.program)
 
 
 def zeroed(b: TileBuilder, x: SSAValue, bounds: Pairs, shape: tuple[int, int]) -> SSAValue:
@@ -69,58 +70,46 @@ def is_loaded(pull: Pull, value: SSAValue) -> bool:
 
 class _Product:
     def __init__(self, kernel: KernelOp, machine: BlockMachine) -> None:
-        self.kernel = kernel
         self.root = next(op for op in kernel.body.block.ops if isinstance(op, MatmulOp))
-        *self.batch, self.m, self.n = spec(self.root.y).dims
+        *batch, m, n = spec(self.root.y).dims
         self.k = spec(self.root.a).dims[-1]
         least = machine.least_dot
         self.shape = (
-            power_of_two(self.m, machine.tile_m, least),
-            power_of_two(self.n, machine.tile_n, least),
+            power_of_two(m, machine.tile_m, least),
+            power_of_two(n, machine.tile_n, least),
         )
         self.step = machine.step(self.k, spec(self.root.a).dtype)
-        sizes = " x ".join(f"[{r}, {c}]" for r, c in ((self.m, self.k), (self.k, self.n)))
-        batch = f", batch [{', '.join(map(str, self.batch))}]" if self.batch else ""
-        self.b, self.pull = start(kernel, f"product {sizes}{batch}")
-        self.results = Results(self.b, self.pull, kernel.returned)
+        sizes = " x ".join(f"[{r}, {c}]" for r, c in ((m, self.k), (self.k, n)))
+        title = f"product {sizes}" + (f", batch [{', '.join(map(str, batch))}]" if batch else "")
+        self.b, self.pull = start(kernel, title)
+        results = Results(self.b, self.pull, kernel.returned)
+        steps = ceildiv(self.k, self.step)
+        y = self.root.y
+        Tiles(self.b, self.pull, machine, y, results, self.shape, steps, self.sums).build()
 
-    def build(self) -> Lowered:
-        """The tile program."""
-        b, (rows, columns) = self.b, self.shape
-        with b.parallel("b", product(self.batch)) as outer:
-            at = unraveled(outer.iv, self.batch)
-            with b.parallel("i", self.m, rows) as i, b.parallel("j", self.n, columns) as j:
-                row, column = i.iv + lane(0, rows), j.iv + lane(1, columns)
-                total = self.total(at, row, column)
-                self.pull.made[self.root.y] = lambda index, shape, bounds: total
-                bounds = (*cut(row, self.m, rows), *cut(column, self.n, columns))
-                self.results.store([*at, row, column], self.shape, bounds)
-        self.results.borders(columns)
-        return Lowered(b.program)
-
-    def total(self, at: Sequence[Expr], row: Expr, column: Expr) -> SSAValue:
-        """The sums of a block."""
-        b, (rows, columns) = self.b, self.shape
-        dtype = accumulator(spec(self.root.y).dtype)
-        zero = b.full(0, self.shape, dtype)
-        with b.loop("k", 0, self.k, self.step, [zero]) as loop, self.pull.scope():
-            across, down = loop.iv + lane(1, self.step), loop.iv + lane(0, self.step)
+    def sums(self, tile: Tile, first: Expr, end: Expr) -> SSAValue:
+        """The sums of a tile over some steps."""
+        b, root = self.b, self.root
+        zero = b.full(0, tile.shape, accumulator(spec(root.y).dtype))
+        with b.loop("k", first, end, 1, [zero]) as loop, self.pull.scope():
+            start = loop.iv * self.step
+            across, down = start + lane(1, self.step), start + lane(0, self.step)
             x = block(
                 self.pull,
-                self.root.a,
-                [*at, row, across],
-                (rows, self.step),
-                cut(row, self.m, rows),
+                root.a,
+                [*tile.at, tile.row, across],
+                (tile.rows, self.step),
+                tile.kept,
                 cut(across, self.k, self.step),
             )
-            last = [column, down] if self.root.transpose_b.data else [down, column]
+            last = [tile.column, down] if root.transpose_b.data else [down, tile.column]
             y = block(
                 self.pull,
-                self.root.b,
-                [*at, *last],
-                (self.step, columns),
-                cut(column, self.n, columns),
+                root.b,
+                [*tile.at, *last],
+                (self.step, tile.columns),
+                tile.across,
                 cut(down, self.k, self.step),
             )
             loop.next = [b.dot(x, y, loop.carried[0])]
-        return b.convert(loop.results[0], spec(self.root.y).dtype)
+        return loop.results[0]

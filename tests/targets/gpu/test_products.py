@@ -62,9 +62,9 @@ def of_codes(bits: int, group: int, groups: int, rows: int, *, zeros: bool) -> C
 
 
 def of_few_rows(dtype: str, rows: int, *, transposed: bool) -> Case:
-    """A product of few rows, with 70 columns and 150 steps."""
+    """A product of few rows, with 70 columns and sums of 250."""
     random = np.random.default_rng(rows)
-    shapes = (rows, 150), (70, 150) if transposed else (150, 70)
+    shapes = (rows, 250), (70, 250) if transposed else (250, 70)
     if dtype == "i8":
         arrays = [random.integers(-128, 128, shape).astype(np.int8) for shape in shapes]
     else:
@@ -79,6 +79,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "3 bits, long groups": lambda: of_codes(3, 96, 3, 5, zeros=False),
     "2 bits, short groups": lambda: of_codes(2, 16, 7, 2, zeros=True),
     "8 bits, one group": lambda: of_codes(8, 128, 1, 3, zeros=False),
+    "4 bits, sums in parts": lambda: of_codes(4, 32, 17, 6, zeros=True),
+    "twelve rows, sums in parts": lambda: of_few_rows("bf16", 12, transposed=False),
     "one row of f32": lambda: of_few_rows("f32", 1, transposed=True),
     "four rows of f32": lambda: of_few_rows("f32", 4, transposed=False),
     "two rows of bf16": lambda: of_few_rows("bf16", 2, transposed=True),

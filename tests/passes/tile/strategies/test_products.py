@@ -34,7 +34,7 @@ def test_products_of_a_known_number_of_rows(graph: Graph, lowers: Lowers, rows: 
 
 
 @pytest.mark.parametrize(
-    ("inner", "columns", "rows"), [(1024, 37, 15), (1024, 5, 1), (2048, 5, 15)]
+    ("inner", "columns", "rows"), [(1024, 37, 15), (300, 5, 40), (1024, 5, 1), (2048, 5, 15)]
 )
 def test_a_long_product_of_any_number_of_rows(
     graph: Graph, lowers: Lowers, inner: int, columns: int, rows: int

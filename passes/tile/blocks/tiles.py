@@ -1,0 +1,143 @@
+"""The tiles of a product: one to a program, or, where these would be few, a part of one.
+
+A product of few rows has as many tiles as its columns make, which may be too few to keep a device
+busy. Then what a tile sums is cut into parts, each by a program of its own; a second function adds
+the parts in their order, so that the result is the same bits every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xdsl.ir import SSAValue
+
+from tapeout.ir.expr import ZERO, Expr, as_expr, ceildiv, is_less, maximum, minimum, product
+from tapeout.ir.tile.builder import TileBuilder
+from tapeout.ir.tile.ops import lane
+from tapeout.ir.types import spec
+from tapeout.passes.tile.blocks.axes import cut, unraveled
+from tapeout.passes.tile.blocks.machine import BlockMachine
+from tapeout.passes.tile.kernel_io import accumulator
+from tapeout.passes.tile.places import Pairs
+from tapeout.passes.tile.pull import Pull
+from tapeout.passes.tile.results import Results
+from tapeout.passes.tile.row_folds import held
+
+LEAST_STEPS = 4
+"""Steps of a part: fewer are not worth a second function."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """``rows`` x ``columns`` elements of a result ``[*, m, n]``, from ``i`` and ``j`` on."""
+
+    at: Sequence[Expr]
+    i: Expr
+    j: Expr
+    rows: int
+    columns: int
+    dims: tuple[Expr, Expr]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+    @property
+    def row(self) -> Expr:
+        """The row of each lane."""
+        return self.i + lane(0, self.rows)
+
+    @property
+    def column(self) -> Expr:
+        """The column of each lane."""
+        return self.j + lane(1, self.columns)
+
+    @property
+    def kept(self) -> Pairs:
+        """What cuts the rows."""
+        return cut(self.row, self.dims[0], self.rows)
+
+    @property
+    def across(self) -> Pairs:
+        """What cuts the columns."""
+        return cut(self.column, self.dims[1], self.columns)
+
+
+Sums = Callable[[Tile, Expr, Expr], SSAValue]
+"""The sums of a tile over the steps from one to another, in the accumulator's type."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Builds the loops over the tiles of ``y [*, m, n]``, each of which sums ``steps``."""
+
+    b: TileBuilder
+    pull: Pull
+    machine: BlockMachine
+    y: SSAValue
+    results: Results
+    shape: tuple[int, int]
+    steps: Expr
+    sums: Sums
+
+    def build(self) -> None:
+        """All tiles. Where rows may turn out few or many, there is code for both."""
+        m, least = spec(self.y).dims[-2], self.machine.least_dot
+        parts = self.parts()
+        # 1 where rows are few enough for parts, else 0.
+        few = minimum(as_expr(least) // maximum(m, 1), 1) if parts > 1 else ZERO
+        if parts > 1 and is_less(m, least + 1):
+            few = as_expr(1)
+        if few.constant != 0:
+            self.in_parts(m * few, least, parts)
+        if few.constant != 1:
+            self.whole(m * (1 - few))
+        self.results.borders(self.shape[1])
+
+    def parts(self) -> int:
+        """Parts into which the steps of few rows are cut."""
+        *batch, _, n = spec(self.y).dims
+        if batch or n.constant is None or self.steps.constant is None:
+            return 1
+        tiles = -(-n.constant // self.shape[1])
+        return max(1, min(self.machine.programs // tiles, self.steps.constant // LEAST_STEPS))
+
+    def whole(self, m: Expr) -> None:
+        """A program for every tile."""
+        *batch, rows, n = spec(self.y).dims
+        with self.b.parallel("b", product(batch)) as outer:
+            at = unraveled(outer.iv, batch)
+            with self.b.parallel("i", m, self.shape[0]) as i:
+                with self.b.parallel("j", n, self.shape[1]) as j, self.pull.scope():
+                    tile = Tile(at, i.iv, j.iv, *self.shape, (rows, n))
+                    self.finish(tile, self.sums(tile, ZERO, self.steps))
+
+    def in_parts(self, m: Expr, size: int, parts: int) -> None:
+        """A program for every part of a tile; then one for every tile, which adds the parts."""
+        b, (rows, n), columns = self.b, spec(self.y).dims, self.shape[1]
+        each = ceildiv(self.steps, parts)
+        dtype = accumulator(spec(self.y).dtype)
+        most = minimum(rows, size)
+        kept = b.alloc([as_expr(parts), most, n], dtype, "shared")
+        with b.parallel("i", m, size) as i, b.parallel("j", n, columns) as j:
+            with b.parallel("p", parts) as p, self.pull.scope():
+                tile = Tile((), i.iv, j.iv, size, columns, (most, n))
+                end = minimum((p.iv + 1) * each, self.steps)
+                sums = self.sums(tile, p.iv * each, end)
+                b.store(sums, kept, [p.iv, tile.row, tile.column], (*tile.kept, *tile.across))
+        with b.parallel("i", m, size) as i, b.parallel("j", n, columns) as j, self.pull.scope():
+            tile = Tile((), i.iv, j.iv, size, columns, (most, n))
+            bounds = (*tile.kept, *tile.across)
+            zero = b.full(0, tile.shape, dtype)
+            with b.loop("p", 0, parts, 1, [zero]) as p:
+                part = b.load(kept, [p.iv, tile.row, tile.column], tile.shape, bounds)
+                p.next = [b.map("add", p.carried[0], part)]
+            self.finish(tile, p.results[0])
+
+    def finish(self, tile: Tile, sums: SSAValue) -> None:
+        """Epilogue and stores."""
+        self.pull.made[self.y] = held(self.b.convert(sums, spec(self.y).dtype))
+        index = [*tile.at, tile.row, tile.column]
+        self.results.store(index, tile.shape, (*tile.kept, *tile.across))
