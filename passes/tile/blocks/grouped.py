@@ -26,7 +26,7 @@ from tapeout.ir.types import spec
 from tapeout.passes.tile.blocks.axes import cut, power_of_two
 from tapeout.passes.tile.blocks.machine import BlockMachine
 from tapeout.passes.tile.blocks.product import block
-from tapeout.passes.tile.blocks.tiles import Tile, Tiles
+from tapeout.passes.tile.blocks.tiles import Tile, Tiles, row_major
 from tapeout.passes.tile.grouped import Array, Layout, PackScales, panels_of
 from tapeout.passes.tile.kernel_io import Lowered, Pack, start
 from tapeout.passes.tile.places import Pairs
@@ -93,26 +93,26 @@ class _Grouped:
     def __init__(self, kernel: KernelOp, machine: BlockMachine) -> None:
         ops = kernel.body.block.ops
         self.root = next(op for op in ops if isinstance(op, GroupedMatmulOp))
-        m, n = spec(self.root.y).dims[-2:]
+        *batch, m, n = spec(self.root.y).dims
         k = spec(self.root.codes).dims[1]
         self.k, self.size = k, self.root.group.data
         self.count = int(k) // self.size
         least = machine.least_dot
-        self.shape = (
+        shape = (
             power_of_two(m, machine.tile_m, least),
             power_of_two(n, machine.tile_n, least),
         )
         self.step = machine.step(as_expr(self.size), spec(self.root.a).dtype)
         layout = Layout(self.root.bits.data, self.size)
-        self.units = Units(layout, self.step, self.shape[1])
+        self.units = Units(layout, self.step, shape[1])
         packed: dict[SSAValue, tuple[Pack, tuple[int, ...]]] = {
             self.root.codes: (self.units, self.units.dims(int(n), self.count))
         }
-        panels = panels_of(int(n), self.shape[1])
+        panels = panels_of(int(n), shape[1])
         for value in (self.root.scale, self.root.zero):
             if value is not None:
-                dims = (panels, int(spec(value).dims[1]), self.shape[1])
-                packed[value] = (PackScales(self.shape[1]), dims)
+                dims = (panels, int(spec(value).dims[1]), shape[1])
+                packed[value] = (PackScales(shape[1]), dims)
         arguments = list(kernel.body.block.args)
         self.packs = {arguments.index(v): pack for v, (pack, _) in packed.items()}  # type: ignore[arg-type]
         buffers = {
@@ -121,10 +121,20 @@ class _Grouped:
         }
         weights = f"[{k}, {n}] of {layout.bits} bits in groups of {self.size}"
         self.b, self.pull = start(kernel, f"product [{m}, {k}] x {weights}", buffers)
-        results = Results(self.b, self.pull, kernel.returned)
-        steps = ceildiv(self.count, self.units.groups)
-        y = self.root.y
-        Tiles(self.b, self.pull, machine, y, results, self.shape, steps, self.sums).build()
+        Tiles(
+            self.b,
+            self.pull,
+            machine,
+            Results(self.b, self.pull, kernel.returned),
+            self.root.y,
+            batch=batch,
+            dims=(m, n),
+            shape=shape,
+            steps=ceildiv(self.count, self.units.groups),
+            bytes_read=k * n * layout.bits // 8,
+            sums=self.sums,
+            index=row_major,
+        ).build()
 
     def sums(self, tile: Tile, first: Expr, end: Expr) -> SSAValue:
         """The scaled sums of some groups, a block at a time; a long group has blocks of its own."""
@@ -153,12 +163,12 @@ class _Grouped:
     def of_column(self, value: SSAValue, panel: Expr, g: Expr, bounds: Pairs) -> SSAValue:
         """What columns have of a group, or of all groups."""
         g = ZERO if spec(value).dims[-1] == 1 else g
-        index = [panel, g, lane(1, self.shape[1])]
-        return self.b.load(self.pull.buffers[value], index, (1, self.shape[1]), bounds)
+        index = [panel, g, lane(1, self.units.width)]
+        return self.b.load(self.pull.buffers[value], index, (1, self.units.width), bounds)
 
     def codes(self, panel: Expr, at: Expr) -> list[SSAValue]:
         """The codes of every unit of a block."""
-        b, root, (_, columns), layout = self.b, self.root, self.shape, self.units.layout
+        b, root, columns, layout = self.b, self.root, self.units.width, self.units.layout
         place = [lane(1, columns), lane(0, self.step)]
         packed = [
             b.load(self.pull.buffers[root.codes], [panel, at, byte, *place], (self.step, columns))

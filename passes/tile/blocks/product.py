@@ -15,7 +15,7 @@ from tapeout.ir.tile.ops import lane, tile_of
 from tapeout.ir.types import spec
 from tapeout.passes.tile.blocks.axes import cut, power_of_two
 from tapeout.passes.tile.blocks.machine import BlockMachine
-from tapeout.passes.tile.blocks.tiles import Tile, Tiles
+from tapeout.passes.tile.blocks.tiles import Tile, Tiles, row_major
 from tapeout.passes.tile.kernel_io import Lowered, accumulator, start
 from tapeout.passes.tile.places import Pairs, number
 from tapeout.passes.tile.product import rows_joined
@@ -74,7 +74,7 @@ class _Product:
         *batch, m, n = spec(self.root.y).dims
         self.k = spec(self.root.a).dims[-1]
         least = machine.least_dot
-        self.shape = (
+        shape = (
             power_of_two(m, machine.tile_m, least),
             power_of_two(n, machine.tile_n, least),
         )
@@ -82,10 +82,20 @@ class _Product:
         sizes = " x ".join(f"[{r}, {c}]" for r, c in ((m, self.k), (self.k, n)))
         title = f"product {sizes}" + (f", batch [{', '.join(map(str, batch))}]" if batch else "")
         self.b, self.pull = start(kernel, title)
-        results = Results(self.b, self.pull, kernel.returned)
-        steps = ceildiv(self.k, self.step)
-        y = self.root.y
-        Tiles(self.b, self.pull, machine, y, results, self.shape, steps, self.sums).build()
+        Tiles(
+            self.b,
+            self.pull,
+            machine,
+            Results(self.b, self.pull, kernel.returned),
+            self.root.y,
+            batch=batch,
+            dims=(m, n),
+            shape=shape,
+            steps=ceildiv(self.k, self.step),
+            bytes_read=spec(self.root.b).bytes,
+            sums=self.sums,
+            index=row_major,
+        ).build()
 
     def sums(self, tile: Tile, first: Expr, end: Expr) -> SSAValue:
         """The sums of a tile over some steps."""

@@ -155,6 +155,11 @@ def test_convolutions(graph: Graph, lowers: Lowers, kind: str, size: tuple[int, 
     lowers(g.returning(g.map("relu", y)), {"B": 1}, {"B": 2})
 
 
+def test_a_small_convolution_of_many_channels(graph: Graph, lowers: Lowers) -> None:
+    g = graph(x="f32 1, 40, 4, 5")
+    lowers(g.returning(g.map("relu", g.conv(g["x"], 6, 3))))
+
+
 def test_a_residual_joins_its_convolution(graph: Graph, lowers: Lowers) -> None:
     g = graph(x="f32 B, 4, 6, 6", r="f32 B, 8, 6, 6")
     y = g.map("relu", g.map("add", g.conv(g["x"], 8, 3), g["r"]))
