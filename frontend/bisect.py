@@ -24,8 +24,8 @@ from tapeout.ir.module import Module
 from tapeout.ir.types import Spec, specs
 from tapeout.passes.pipeline import passes
 from tapeout.passes.sparsify.encode_products import EncodeProducts
-from tapeout.targets.cpu.build import compiler
 from tapeout.targets.cpu.target import best_first
+from tapeout.targets.host.build import compiler
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]

@@ -30,9 +30,9 @@ from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp
 from tapeout.ir.types import Spec, spec, specs
 from tapeout.passes.memory.plan import make_plan
-from tapeout.targets.cpu.build import compiler
 from tapeout.targets.cpu.device import Device
 from tapeout.targets.cpu.target import lower_kernels
+from tapeout.targets.host.build import compiler
 
 
 @dataclass(frozen=True)

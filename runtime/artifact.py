@@ -61,10 +61,18 @@ ZIP64_EXTRA_BYTES = 20
 EXTRA_HEADER_BYTES = 6
 
 
-def c_sources() -> dict[str, bytes]:
-    """Return the C runtime: every file that is compiled with a CPU program, by name."""
-    folder = Path(__file__).parent / "c"
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.suffix in (".c", ".h")}
+def c_sources(memory: str = "") -> dict[str, bytes]:
+    """Return the C runtime: every file that is compiled with a program, by name.
+
+    ``memory`` names a folder of it (``cuda``) for programs whose buffers lie in a device's memory:
+    its files come in, and take the place of those of their names.
+    """
+    folders = [
+        Path(__file__).parent / "c",
+        *([Path(__file__).parent / "c" / memory] * bool(memory)),
+    ]
+    found = [p for folder in folders for p in sorted(folder.iterdir()) if p.suffix in (".c", ".h")]
+    return {p.name: p.read_bytes() for p in found}
 
 
 def write(

@@ -1,60 +1,10 @@
-/* arena.c: memory that grows only, and the offsets of buffers in the arena. */
+/* arena.c: the offsets of buffers in the arena. */
 
 #define _GNU_SOURCE
 #include "internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-#define HUGE ((int64_t)2 << 20)
-
-static int64_t round_up(int64_t bytes, int64_t unit)
-{
-    return (bytes + unit - 1) / unit * unit;
-}
-
-void rt_release(struct rt_block *block)
-{
-    if (block->base)
-        munmap(block->base, (size_t)block->mapped);
-    else
-        free(block->data);
-    memset(block, 0, sizeof *block);
-}
-
-/* Huge pages are worth 1.7x in streaming kernels, so large blocks start on a 2 MB boundary. */
-static int map_huge(struct rt_block *block, int64_t bytes)
-{
-    int64_t mapped = round_up(bytes, HUGE) + HUGE;
-    void *base =
-        mmap(NULL, (size_t)mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (base == MAP_FAILED)
-        return -1;
-    block->base = base;
-    block->mapped = mapped;
-    block->data = (char *)(uintptr_t)round_up((int64_t)(uintptr_t)base, HUGE);
-    block->bytes = round_up(bytes, HUGE);
-#ifdef MADV_HUGEPAGE
-    (void)madvise(block->data, (size_t)block->bytes, MADV_HUGEPAGE); /* advice: may be refused */
-#endif
-    return 0;
-}
-
-int rt_reserve(struct rt_block *block, int64_t bytes)
-{
-    if (RT_LIKELY(block->data && bytes <= block->bytes))
-        return 0;
-    if (bytes < 0 || bytes > RT_BYTES_MAX)
-        return -1;
-    rt_release(block);
-    if (bytes >= HUGE)
-        return map_huge(block, bytes);
-    int64_t rounded = round_up(bytes ? bytes : 1, RT_ALIGN);
-    block->data = aligned_alloc(RT_ALIGN, (size_t)rounded);
-    block->bytes = block->data ? rounded : 0;
-    return block->data ? 0 : -1;
-}
 
 struct rt_plan {
     int32_t buffers;
@@ -153,7 +103,7 @@ static int check_sizes(struct rt_plan *plan)
     for (int32_t i = 0; i < plan->buffers; i++) {
         if (plan->bytes[i] < 0 || plan->bytes[i] > RT_BYTES_MAX)
             return -1;
-        plan->bytes[i] = round_up(plan->bytes[i], RT_ALIGN);
+        plan->bytes[i] = (plan->bytes[i] + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN;
         sum = rt_add(sum, plan->bytes[i]);
     }
     return sum > RT_BYTES_MAX * 1024 ? -1 : 0;
@@ -185,7 +135,7 @@ int rt_arena_plan(rt_session *session)
         total = rt_plan_place(session->plan, model->lives);
         offsets = rt_plan_offsets(session->plan);
     }
-    if (total < 0 || rt_reserve(session->arena, total))
+    if (total < 0 || rt_reserve(session, session->arena, total))
         return rt_fail(session, RT_E_MEMORY,
                        "there is no memory for the model's buffers at this input size\n"
                        "  bytes: %lld\n  fix: use smaller inputs, or a machine with more memory",

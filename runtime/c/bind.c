@@ -178,17 +178,16 @@ static int check_buffer(rt_session *session, const tapeout_port *port, const tap
     return need <= room ? 0 : refuse_output(session, port, "is too small", need, room);
 }
 
-static int own_buffer(rt_session *session, int32_t output, tapeout_tensor *tensor)
+static int make_room(rt_session *session, int32_t output)
 {
-    struct rt_block *block = &session->output_blocks[output];
+    const tapeout_tensor *tensor = &session->outputs[output];
     int64_t bytes = rt_dtype_bytes(tensor->dtype);
     for (int32_t a = 0; a < tensor->rank; a++)
         bytes = rt_mul(bytes, tensor->dims[a]);
-    if (rt_reserve(block, bytes))
+    if (rt_room(session, output, bytes))
         return rt_fail(session, RT_E_MEMORY,
                        "there is no memory for output '%.200s'\n  bytes: %lld",
                        session->model->info.output[output].name, (long long)bytes);
-    tensor->data = block->data;
     return 0;
 }
 
@@ -209,5 +208,5 @@ int rt_output(rt_session *session, int32_t output)
     void *data = tensor->data;
     *tensor = shape;
     tensor->data = data;
-    return data ? 0 : own_buffer(session, output, tensor);
+    return make_room(session, output);
 }

@@ -126,7 +126,7 @@ static uint64_t added(const struct checksum *sum)
 uint64_t TAPEOUT_NAME(checksum)(tapeout_session *session)
 {
     struct checksum sum;
-    begin(&sum, session->weights, session->weights_bytes);
+    begin(&sum, session->mapped, session->weights_bytes);
     rt_parallel(session, sum_parts, &sum, sum.parts > 1 ? session->threads : 1);
     return added(&sum);
 }

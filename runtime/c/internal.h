@@ -7,6 +7,11 @@
 
 #define rt_reserve RT_NAME(rt_reserve)
 #define rt_release RT_NAME(rt_release)
+#define rt_memory_open RT_NAME(rt_memory_open)
+#define rt_memory_close RT_NAME(rt_memory_close)
+#define rt_enter RT_NAME(rt_enter)
+#define rt_room RT_NAME(rt_room)
+#define rt_leave RT_NAME(rt_leave)
 #define rt_plan_new RT_NAME(rt_plan_new)
 #define rt_plan_free RT_NAME(rt_plan_free)
 #define rt_plan_place RT_NAME(rt_plan_place)
@@ -46,8 +51,20 @@ struct rt_block {
 };
 
 /* Make a block hold at least bytes; its content is lost when it grows. 0, or -1 without memory. */
-int rt_reserve(struct rt_block *block, int64_t bytes);
-void rt_release(struct rt_block *block);
+int rt_reserve(rt_session *session, struct rt_block *block, int64_t bytes);
+void rt_release(rt_session *session, struct rt_block *block);
+
+/* Make ready what the memory of a session's steps takes, and point session->weights at the weights
+ * in it; then let go of it. 0, or a code that was told to the opener. */
+int rt_memory_open(rt_session *session);
+void rt_memory_close(rt_session *session);
+
+/* Around execute(): point session->in at what the inputs hold, session->out at room for an output
+ * of so many bytes, and give the caller what is there at the end; `code` is that of execute().
+ * rt_room is -1 without memory, the others 0 or a code. */
+int rt_enter(rt_session *session, const tapeout_tensor *inputs);
+int rt_room(rt_session *session, int32_t output, int64_t bytes);
+int rt_leave(rt_session *session, int code);
 
 /* Offsets for buffers with lives, greedy by size. Memory for n buffers is taken once. */
 struct rt_plan *rt_plan_new(int32_t buffers);

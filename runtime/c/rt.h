@@ -78,8 +78,8 @@ struct tapeout_session {
     /* What generated code reads. */
     const rt_model *model;
     const char *weights;          /* 4096-byte aligned when the artifact was written by us */
-    const tapeout_tensor *inputs; /* of this run; shapes and dtypes are checked */
-    tapeout_tensor *outputs;      /* of this run; data is ready where no late size is involved */
+    void **in;                    /* what each input of this run holds */
+    void **out;                   /* and room for each output, where no late size is involved */
     int64_t *dims;                /* values of all slots */
     void **buf;                   /* arena buffers, 64-byte aligned */
     void **late;                  /* rt_late() memory by slot, 64-byte aligned, NULL before */
@@ -88,16 +88,20 @@ struct tapeout_session {
     int threads;
 
     /* What only the runtime touches. */
+    tapeout_tensor *outputs; /* of this run */
     int profiling;
     int bound;   /* dims hold a checked binding */
     int planned; /* buf agrees with dims */
     tapeout_counter *counters;
     struct rt_block *late_blocks;
+    struct rt_block *input_blocks; /* where inputs have to be brought to the steps' memory */
     struct rt_block *output_blocks;
     struct rt_block *arena;
     struct rt_block *scratch_block;
     struct rt_plan *plan;
     struct rt_pool *pool;
+    struct rt_device *device; /* NULL on a CPU */
+    const char *mapped;       /* the weights as the caller has them */
     void *map;
     int64_t map_bytes;
     int64_t weights_bytes;
@@ -124,7 +128,7 @@ int rt_late_keep(rt_session *session, int32_t slot, int64_t bytes, int64_t keep)
 void rt_late_swap(rt_session *session, int32_t a, int32_t b);
 
 /* For an output with late sizes, once its slots are set: check or allocate its memory, then
- * session->outputs[output].data is ready. 0 or a code. */
+ * session->out[output] is ready. 0 or a code. */
 int rt_output(rt_session *session, int32_t output);
 
 void rt_parallel_wake(rt_session *session, rt_task *task, void *args, int64_t tasks);
@@ -146,6 +150,8 @@ static inline void *rt_scratch(const rt_session *session, int thread)
 {
     return session->scratch + thread * session->scratch_stride;
 }
+
+#include "access.h"
 
 /* Nanoseconds of a monotonic clock. */
 int64_t rt_now(void);
@@ -201,6 +207,16 @@ static inline int64_t rt_div(int64_t a, int64_t b)
 static inline int64_t rt_mod(int64_t a, int64_t b)
 {
     return a == INT64_MAX ? a : a - rt_div(a, b) * b;
+}
+
+static inline int64_t rt_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t rt_max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 #endif /* TAPEOUT_RT_H */

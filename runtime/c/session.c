@@ -34,10 +34,14 @@ static size_t lay_out(const rt_model *model, char *block)
     rt_session unused, *session = carve(block, &used, sizeof *session);
     session = session ? session : &unused;
     size_t dims = (size_t)(model->info.symbols + model->derived + model->late_dims);
+    session->in = carve(block, &used, (size_t)model->info.inputs * sizeof *session->in);
+    session->out = carve(block, &used, (size_t)model->info.outputs * sizeof *session->out);
     session->dims = carve(block, &used, dims * sizeof *session->dims);
     session->buf = carve(block, &used, (size_t)model->buffers * sizeof *session->buf);
     session->late = carve(block, &used, (size_t)model->late * sizeof *session->late);
     session->late_blocks = carve(block, &used, (size_t)model->late * sizeof(struct rt_block));
+    session->input_blocks =
+        carve(block, &used, (size_t)model->info.inputs * sizeof(struct rt_block));
     session->output_blocks =
         carve(block, &used, (size_t)model->info.outputs * sizeof(struct rt_block));
     session->arena = carve(block, &used, sizeof(struct rt_block));
@@ -66,7 +70,7 @@ static int reserve_fixed_memory(rt_session *session)
 {
     const rt_model *model = session->model;
     session->scratch_stride = (model->scratch_bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN;
-    if (rt_reserve(session->scratch_block, rt_mul(session->scratch_stride, session->threads)))
+    if (rt_reserve(session, session->scratch_block, rt_mul(session->scratch_stride, session->threads)))
         return -1;
     session->scratch = session->scratch_block->data;
     if (!model->sizes)
@@ -85,9 +89,11 @@ static int open_session(const char *path, int64_t offset, const void *weights, i
         return rt_fail(NULL, RT_E_MEMORY, "there is no memory for a session");
     int code = 0;
     if (weights)
-        session->weights = weights;
+        session->mapped = weights;
     else
         code = rt_map_weights(session, path, offset);
+    if (!code)
+        code = rt_memory_open(session);
     if (!code && reserve_fixed_memory(session))
         code = rt_fail(NULL, RT_E_MEMORY,
                        "there is no memory for the model's buffers\n  bytes: %lld",
@@ -123,12 +129,15 @@ void TAPEOUT_NAME(close)(tapeout_session *session)
         return;
     rt_pool_close(session);
     rt_unmap_weights(session);
+    for (int32_t i = 0; i < session->model->info.inputs; i++)
+        rt_release(session, &session->input_blocks[i]);
     for (int32_t i = 0; i < session->model->late; i++)
-        rt_release(&session->late_blocks[i]);
+        rt_release(session, &session->late_blocks[i]);
     for (int32_t i = 0; i < session->model->info.outputs; i++)
-        rt_release(&session->output_blocks[i]);
-    rt_release(session->arena);
-    rt_release(session->scratch_block);
+        rt_release(session, &session->output_blocks[i]);
+    rt_release(session, session->arena);
+    rt_release(session, session->scratch_block);
+    rt_memory_close(session);
     rt_plan_free(session->plan);
     free(session);
 }
@@ -145,14 +154,14 @@ int TAPEOUT_NAME(run)(tapeout_session *session, const tapeout_tensor *inputs,
     int32_t known = model->info.symbols + model->derived;
     for (int32_t i = 0; i < model->late_dims; i++)
         session->dims[known + i] = -1;
-    session->inputs = inputs;
     session->outputs = outputs;
     for (int32_t i = 0; i < model->info.outputs; i++) {
         code = rt_output(session, i);
         if (code)
             return code;
     }
-    return model->execute(session);
+    code = rt_enter(session, inputs);
+    return code ? code : rt_leave(session, model->execute(session));
 }
 
 int TAPEOUT_NAME(output_shapes)(tapeout_session *session, const tapeout_tensor *inputs,
@@ -187,7 +196,7 @@ static int refuse_late(rt_session *session, int64_t bytes)
 int rt_late(rt_session *session, int32_t slot, int64_t bytes)
 {
     struct rt_block *block = &session->late_blocks[slot];
-    if (bytes < 0 || rt_reserve(block, grown(block, bytes)))
+    if (bytes < 0 || rt_reserve(session, block, grown(block, bytes)))
         return refuse_late(session, bytes);
     session->late[slot] = block->data;
     return 0;
@@ -198,11 +207,10 @@ int rt_late_keep(rt_session *session, int32_t slot, int64_t bytes, int64_t keep)
     struct rt_block *block = &session->late_blocks[slot], moved = {0};
     if (RT_LIKELY(block->data && bytes <= block->bytes))
         return 0;
-    if (rt_reserve(&moved, grown(block, bytes)))
+    if (rt_reserve(session, &moved, grown(block, bytes)))
         return refuse_late(session, bytes);
-    if (keep > 0)
-        memcpy(moved.data, block->data, (size_t)keep);
-    rt_release(block);
+    rt_copy(session, moved.data, block->data, keep);
+    rt_release(session, block);
     *block = moved;
     session->late[slot] = block->data;
     return 0;
@@ -235,6 +243,8 @@ int64_t TAPEOUT_NAME(memory)(const tapeout_session *session)
     int64_t bytes = session->arena->bytes + session->scratch_block->bytes;
     for (int32_t i = 0; i < session->model->late; i++)
         bytes += session->late_blocks[i].bytes;
+    for (int32_t i = 0; i < session->model->info.inputs; i++)
+        bytes += session->input_blocks[i].bytes;
     for (int32_t i = 0; i < session->model->info.outputs; i++)
         bytes += session->output_blocks[i].bytes;
     return bytes;

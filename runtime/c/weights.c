@@ -68,7 +68,7 @@ static int map_open_file(rt_session *session, int file, const char *path, int64_
         return refuse(path, "cannot map the weights", "errno", errno);
     session->map = map;
     session->map_bytes = bytes + skip;
-    session->weights = map + skip;
+    session->mapped = map + skip;
     return 0;
 }
 

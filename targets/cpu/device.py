@@ -50,6 +50,11 @@ class Device:
     pairs: tuple[str, ...] = ()
 
     @property
+    def label(self) -> str:
+        """Its name as ``--target`` takes it."""
+        return f"cpu:{self.name}"
+
+    @property
     def rates(self) -> Rates:
         """What one core computes and reads, as passes weigh formats by it."""
         products = {

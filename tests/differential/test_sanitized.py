@@ -19,8 +19,8 @@ import pytest
 from tapeout.frontend import driver
 from tapeout.ir.evaluator import evaluate
 from tapeout.targets.cpu import target
-from tapeout.targets.cpu.build import build
 from tapeout.targets.cpu.device import Device
+from tapeout.targets.host.build import build
 
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 RUNNER = Path(__file__).parent / "run_artifacts.py"

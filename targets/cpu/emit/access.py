@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tapeout.ir.dtypes import DType
 from tapeout.ir.expr import Expr, Symbol, as_expr, is_at_least, is_less
 from tapeout.ir.tile.ops import lane_axis
-from tapeout.targets.cpu.emit.text import (
+from tapeout.targets.host.text import (
     c_expr,
     c_factor,
     c_type,

@@ -14,7 +14,7 @@ from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import tile_of
 from tapeout.targets.cpu.emit import functions
 from tapeout.targets.cpu.emit.registers import Registers
-from tapeout.targets.cpu.emit.text import carrier, is_stored_narrow, literal
+from tapeout.targets.host.text import carrier, is_stored_narrow, literal
 
 Scalar = Callable[[int], str]
 """The C scalar of a row of a tile."""

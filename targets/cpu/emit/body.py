@@ -12,8 +12,8 @@ from tapeout.ir.tile.ops import tile_of
 from tapeout.targets.cpu.emit import arithmetic
 from tapeout.targets.cpu.emit.memory import Memory
 from tapeout.targets.cpu.emit.registers import Registers, Rows
-from tapeout.targets.cpu.emit.text import c_expr, carrier
 from tapeout.targets.cpu.emit.writer import Writer
+from tapeout.targets.host.text import c_expr, carrier
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xdsl.ir import Operation
 
-from tapeout.ir.expr import Expr, Symbol, bounds
+from tapeout.ir.expr import Expr, Symbol, bounds, symbol
 from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import buffer_of
 from tapeout.ir.tile.segments import Segment, segments
@@ -18,8 +18,8 @@ from tapeout.targets.cpu.emit.body import Body
 from tapeout.targets.cpu.emit.memory import Memory
 from tapeout.targets.cpu.emit.registers import Registers
 from tapeout.targets.cpu.emit.scratch import Places, Scratch
-from tapeout.targets.cpu.emit.text import c_expr, c_factor, c_size, dim_name
 from tapeout.targets.cpu.emit.writer import Writer
+from tapeout.targets.host.text import c_expr, c_factor, c_size, dim_name
 
 __all__ = ["KernelText", "Scratch", "emit_kernel"]
 
@@ -33,6 +33,17 @@ class KernelText:
     name: str
     source: str
     scratch: Scratch
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of memory of its own that each thread needs."""
+        return self.scratch.fixed_bytes
+
+    @property
+    def extra(self) -> Sequence[Expr]:
+        """Bytes of arena buffers: shared scratch, then a copy per thread of symbolic scratch."""
+        threads = symbol("_threads", 1)
+        return [*self.scratch.shared, *(size * threads for size in self.scratch.per_thread)]
 
 
 def emit_kernel(program: ops.ProgramOp, device: Device, slots: Mapping[str, int]) -> KernelText:

@@ -15,7 +15,7 @@ from tapeout.targets.cpu.emit import access
 from tapeout.targets.cpu.emit.access import Access
 from tapeout.targets.cpu.emit.arithmetic import Scalar
 from tapeout.targets.cpu.emit.registers import Registers
-from tapeout.targets.cpu.emit.text import c_expr, carrier
+from tapeout.targets.host.text import c_expr, carrier
 
 
 @dataclass

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from xdsl.ir import SSAValue
 
 from tapeout.ir.tile.ops import tile_of
-from tapeout.targets.cpu.emit.text import carrier
 from tapeout.targets.cpu.emit.writer import Writer
+from tapeout.targets.host.text import carrier
 
 Rows = Sequence[Sequence[str]]
 """C text of each vector of a tile."""

@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 from tapeout.ir.expr import Expr, ceildiv
 from tapeout.ir.tile import ops
 from tapeout.ir.tile.ops import buffer_of
-from tapeout.targets.cpu.emit.text import c_factor, c_type
+from tapeout.targets.host.text import c_factor, c_type
 
 ALIGN = 64
 """Bytes of a cache line: no two threads write to the same one."""

@@ -20,12 +20,12 @@ static int execute(rt_session *s)
     const float *weights = (const float *)(const void *)s->weights;
     float *hidden = s->buf[0];
     int64_t t = rt_begin(s);
-    product(s->inputs[0].data, weights, hidden, 8, 16);
+    product(s->in[0], weights, hidden, 8, 16);
     for (int j = 0; j < 16; j++)
         hidden[j] = hidden[j] > 0 ? hidden[j] : 0;
     rt_end(s, 0, t);
     t = rt_begin(s);
-    product(hidden, weights + 8 * 16, s->outputs[0].data, 16, 4);
+    product(hidden, weights + 8 * 16, s->out[0], 16, 4);
     rt_end(s, 1, t);
     return 0;
 }

@@ -5,7 +5,7 @@ enum { N, K };
 
 static int execute(rt_session *s)
 {
-    const int64_t *x = s->inputs[0].data;
+    const int64_t *x = s->in[0];
     int64_t n = s->dims[N], count = 0;
     int code = rt_late(s, 0, n * (int64_t)sizeof(int64_t));
     if (code)
@@ -20,7 +20,7 @@ static int execute(rt_session *s)
     s->dims[K] = count;
     if ((code = rt_output(s, 0)) || (code = rt_output(s, 1)))
         return code;
-    int64_t *index = s->outputs[0].data, *value = s->outputs[1].data;
+    int64_t *index = s->out[0], *value = s->out[1];
     for (int64_t i = 0; i < count; i++) {
         index[i] = found[i];
         value[i] = 10 * x[found[i]];

@@ -44,9 +44,9 @@ static void sizes(const rt_session *s, int64_t *bytes)
 
 static int execute(rt_session *s)
 {
-    struct args args = {s, s->inputs[0].data, s->inputs[1].data, s->buf[0], s->outputs[0].data};
+    struct args args = {s, s->in[0], s->in[1], s->buf[0], s->out[0]};
     int64_t rows = s->dims[B] * s->dims[S];
-    float *last = s->outputs[1].data;
+    float *last = s->out[1];
     int64_t t = rt_begin(s);
     rt_parallel(s, twice, &args, rows);
     rt_end(s, 0, t);

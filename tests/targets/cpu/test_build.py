@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tapeout.ir.errors import CompileError
-from tapeout.targets.cpu import objects
-from tapeout.targets.cpu.build import build, compiler, sources
 from tapeout.targets.cpu.device import device, devices
+from tapeout.targets.cpu.target import sources
+from tapeout.targets.host import objects
+from tapeout.targets.host.build import build, compiler
 
 
 @pytest.mark.parametrize("name", sorted(devices()))

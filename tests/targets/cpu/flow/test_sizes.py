@@ -21,7 +21,7 @@ from tapeout.runtime import artifact
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import Program, load
 from tapeout.targets.cpu import target
-from tapeout.targets.cpu.emit.interface import interface_of
+from tapeout.targets.host.interface import interface_of
 
 N, M = symbol("N", 1, 1000), symbol("M", 1, 1000)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tapeout.ir.expr import as_symbol
 from tapeout.ir.guards import Guard
-from tapeout.targets.cpu.emit.text import c_size, c_string
+from tapeout.targets.host.text import c_size, c_string
 
 BREAKS = {"==": "!=", ">=": "<"}
 """By the relation that must hold: the C operator that says that it does not."""

@@ -18,9 +18,9 @@ from tapeout.passes.memory.steps import (
     SizesStep,
     Step,
 )
-from tapeout.targets.cpu.emit.guards import check_lines
-from tapeout.targets.cpu.emit.interface import NO_UPPER, Interface
-from tapeout.targets.cpu.emit.text import c_size
+from tapeout.targets.host.guards import check_lines
+from tapeout.targets.host.interface import NO_UPPER, Interface
+from tapeout.targets.host.text import c_size
 
 HELPERS = """\
 /* Give a size that data decides its value, if it is one that the kernels were made for. */
@@ -43,12 +43,6 @@ static int check_turns(rt_session *s, int64_t have, int64_t want)
   return rt_fail(s, RT_E_VALUE,
                  "a loop ends before its time\\n  expected: %lld turns\\n  got: %lld",
                  (long long)want, (long long)have);
-}
-
-static void copy(void *target, const void *source, int64_t bytes)
-{
-  if (bytes > 0)
-    memcpy(target, source, (size_t)bytes);
 }
 """
 
@@ -79,14 +73,14 @@ class StepPrinter:
             case SizesStep():
                 target = self.pointer(step.target)
                 return [
-                    f"((int64_t *){target})[{i}] = {self.size(e)};"
+                    f"rt_put_i64(s, {target}, {i}, {self.size(e)});"
                     for i, e in enumerate(step.values)
                 ]
             case CheckStep():
                 return check_lines(step.guard, step.late, self.names, self.face.places)
             case IfStep():
                 return [
-                    f"if ({self.first('uint8_t', step.condition)}) {{",
+                    f"if ({self.flag(step.condition)}) {{",
                     *self.lines(step.then),
                     "} else {",
                     *self.lines(step.otherwise),
@@ -109,7 +103,7 @@ class StepPrinter:
         target, size = self.pointer(step.target), self.size(step.bytes)
         if step.loop is not None:
             target = f"(char *){target} + i{step.loop} * {size}"
-        return f"copy({target}, {self.pointer(step.source)}, {size});"
+        return f"rt_copy(s, {target}, {self.pointer(step.source)}, {size});"
 
     def memory(self, step: MemoryStep) -> list[str]:
         """Memory of a size that is known by now."""
@@ -130,7 +124,7 @@ class StepPrinter:
         """Values of symbols: all are read before the first is written."""
         if isinstance(step.values, Buffer):
             source = self.pointer(step.values)
-            values = [f"((const int64_t *){source})[{i}]" for i in range(len(step.symbols))]
+            values = [f"rt_get_i64(s, {source}, {i})" for i in range(len(step.symbols))]
         else:
             values = [self.size(e) for e in step.values]
         if len(values) == 1:
@@ -155,18 +149,18 @@ class StepPrinter:
         k = step.number
         i, n, go = f"i{k}", f"n{k}", f"go{k}"
         head = [
-            f"int64_t {n} = {self.first('int64_t', step.trips)}, {i} = 0;",
-            f"uint8_t {go} = {self.first('uint8_t', step.condition)};",
+            f"int64_t {n} = rt_get_i64(s, {self.pointer(step.trips)}, 0), {i} = 0;",
+            f"uint8_t {go} = {self.flag(step.condition)};",
         ]
         if isinstance(step.count, Expr):
             # What is scanned has room for this many slices.
-            head.append(f"{n} = to_min({n}, {self.size(step.count)});")
+            head.append(f"{n} = rt_min({n}, {self.size(step.count)});")
         begin: list[str] = []
         if step.counter is not None:
-            begin.append(f"((int64_t *){self.pointer(step.counter)})[0] = {i};")
+            begin.append(f"rt_put_i64(s, {self.pointer(step.counter)}, 0, {i});")
         if step.going is not None:
-            begin.append(f"((uint8_t *){self.pointer(step.going)})[0] = {go};")
-        end = [f"{go} = {self.first('uint8_t', step.following)};"]
+            begin.append(f"rt_put_u8(s, {self.pointer(step.going)}, {go});")
+        end = [f"{go} = {self.flag(step.following)};"]
         end += [self.swap(a, b) for a, b in step.swaps]
         body = [*begin, *self.lines(step.body, 0), *end]
         after: list[str] = []
@@ -183,17 +177,17 @@ class StepPrinter:
             return f"rt_late_swap(s, {a.number}, {b.number});"
         return f"swap(&s->buf[{a.number}], &s->buf[{b.number}]);"
 
-    def first(self, kind: str, buffer: Buffer) -> str:
-        """The first element of a buffer."""
-        return f"((const {kind} *){self.pointer(buffer)})[0]"
+    def flag(self, buffer: Buffer) -> str:
+        """A bool that a kernel has written."""
+        return f"rt_get_u8(s, {self.pointer(buffer)})"
 
     def pointer(self, buffer: Buffer) -> str:
         """Where a buffer lies, in C."""
         match buffer.kind:
             case "input":
-                return f"s->inputs[{buffer.number}].data"
+                return f"s->in[{buffer.number}]"
             case "output":
-                return f"s->outputs[{buffer.number}].data"
+                return f"s->out[{buffer.number}]"
             case "weight":
                 return f"(void *)(s->weights + {self.offsets[buffer.symbol]})"
             case "arena":

@@ -155,5 +155,5 @@ def _size_atom(atom: Symbol | Call, names: Mapping[str, str]) -> str:
         return f"rt_{'div' if atom.fn == 'floordiv' else 'mod'}({args[0]}, {args[1]})"
     text = args[0]
     for other in args[1:]:
-        text = f"to_{atom.fn}({text}, {other})"
+        text = f"rt_{atom.fn}({text}, {other})"
     return text

@@ -8,47 +8,53 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
+from typing import Protocol
 
 from tapeout.ir.errors import CompileError
-from tapeout.runtime.artifact import c_sources
-from tapeout.targets.cpu import objects
-from tapeout.targets.cpu.device import Device
+from tapeout.targets.host import objects
 
 FLAGS = (
     *("-std=gnu11", "-O2", "-fPIC", "-fvisibility=hidden", "-w"),
     # Results must not depend on what a compiler chooses to fuse; fused steps are written out.
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
+LIBRARIES = ("-lm", "-lpthread", "-ldl")
 
 
-def compiler(device: Device) -> str:
+class Built(Protocol):
+    """What C is built for: a device, or the machine around one."""
+
+    @property
+    def label(self) -> str:
+        """Its name as ``--target`` takes it."""
+        ...
+
+    @property
+    def compiler(self) -> str:
+        """The C compiler that its table names."""
+        ...
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the compiler is told beside :data:`FLAGS`."""
+        ...
+
+
+def compiler(device: Built) -> str:
     """The C compiler for a device: ``TAPEOUT_CC``, or the one its TOML names. E0601 without."""
     name = os.environ.get("TAPEOUT_CC") or device.compiler
     if shutil.which(name) is None:
         raise CompileError(
             "E0601",
             "there is no C compiler for this device",
-            [("device", f"cpu:{device.name}"), ("looked for", name)],
+            [("device", device.label), ("looked for", name)],
             f"install {name}, or set TAPEOUT_CC to the compiler to use",
         )
     return name
 
 
-def prelude() -> dict[str, bytes]:
-    """The headers that kernels include, by name."""
-    folder = files("tapeout.targets").joinpath("cpu", "prelude")
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name.endswith(".h")}
-
-
-def sources(generated: Mapping[str, str]) -> dict[str, bytes]:
-    """Everything that is compiled: generated files, the prelude and the runtime, by name."""
-    own = {name: text.encode() for name, text in generated.items()}
-    return {**c_sources(), **prelude(), **own}
-
-
-def build(everything: Mapping[str, bytes], device: Device, extra: Sequence[str] = ()) -> bytes:
+def build(everything: Mapping[str, bytes], device: Built, extra: Sequence[str] = ()) -> bytes:
     """Compile and link; returns the shared object. E0602 with the compiler's words on failure."""
     cc = compiler(device)
     with tempfile.TemporaryDirectory(prefix="tapeout-") as folder:
@@ -68,7 +74,7 @@ def build(everything: Mapping[str, bytes], device: Device, extra: Sequence[str] 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             made = list(pool.map(compile_one, units))
         objects.trim()
-        _run([cc, *flags, "-shared", *made, "-o", "model.so", "-lm", "-lpthread", "-s"], folder)
+        _run([cc, *flags, "-shared", *made, "-o", "model.so", *LIBRARIES, "-s"], folder)
         return Path(folder, "model.so").read_bytes()
 
 

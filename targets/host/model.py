@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from tapeout.ir.expr import Expr, as_symbol
 from tapeout.ir.guards import Guard
 from tapeout.passes.memory.arena import Arena
 from tapeout.passes.memory.steps import Plan
-from tapeout.targets.cpu.emit.guards import TOO_LARGE, check_lines, counts
-from tapeout.targets.cpu.emit.interface import NO_UPPER, Interface, Port, limits
-from tapeout.targets.cpu.emit.kernel import KernelText
-from tapeout.targets.cpu.emit.steps import StepPrinter, helpers
-from tapeout.targets.cpu.emit.text import c_size, c_string, dim_name
+from tapeout.targets.host.guards import TOO_LARGE, check_lines, counts
+from tapeout.targets.host.interface import NO_UPPER, Interface, Port, limits
+from tapeout.targets.host.steps import StepPrinter, helpers
+from tapeout.targets.host.text import c_size, c_string, dim_name
+
+
+class HostKernel(Protocol):
+    """What the program around a kernel knows of it."""
+
+    @property
+    def name(self) -> str:
+        """The C function that runs it."""
+        ...
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of memory of its own that each thread needs for it."""
+        ...
+
+    @property
+    def extra(self) -> Sequence[Expr]:
+        """Bytes of the buffers that it takes behind its operands and results."""
+        ...
 
 
 def emit_model(
     plan: Plan,
     face: Interface,
-    kernels: Sequence[KernelText],
+    kernels: Sequence[HostKernel],
     arena: Arena | None,
     weight_offsets: Mapping[str, int],
     weight_bytes: int,
@@ -27,8 +46,7 @@ def emit_model(
     printer = StepPrinter(face, {k.name: i for i, k in enumerate(kernels)}, weight_offsets)
     parts = [
         "/* The model: its interface, its memory, its steps. */",
-        '#include "kernel.h"',
-        "#include <string.h>",
+        '#include "rt.h"',
         "",
         *(f"void RT_NAME({k.name})(rt_session *s, void *const *b);" for k in kernels),
         "",
@@ -183,9 +201,9 @@ def _arena(plan: Plan, arena: Arena | None, face: Interface) -> list[str]:
 
 
 def _table(
-    plan: Plan, face: Interface, kernels: Sequence[KernelText], arena: Arena | None, weights: int
+    plan: Plan, face: Interface, kernels: Sequence[HostKernel], arena: Arena | None, weights: int
 ) -> list[str]:
-    scratch = max((k.scratch.fixed_bytes for k in kernels), default=0)
+    scratch = max((k.scratch_bytes for k in kernels), default=0)
     info = [
         ".abi = TAPEOUT_ABI",
         f".inputs = {len(face.inputs)}",

@@ -1,0 +1,1 @@
+"""The program around kernels, in C: what a model takes and gives, its memory, and its steps."""
