@@ -24,7 +24,7 @@ from tapeout.ir.module import Module
 from tapeout.ir.types import Spec, specs
 from tapeout.passes.pipeline import passes
 from tapeout.passes.sparsify.encode_products import EncodeProducts
-from tapeout.targets.cpu.target import best_first
+from tapeout.targets.cpu.target import CpuChoice, best_first
 from tapeout.targets.host.build import compiler
 
 Array = np.ndarray[Any, Any]
@@ -106,7 +106,7 @@ def bisect(
     compiler(device)  # a missing one is told before the work, not after it
     module = driver.import_any(model, dims, note, decoding=driver.Decoding("inputs"))
     said = Quantizing(wish.quantize, wish.calibrate, sparsify=wish.sparsify)
-    asked = quantizing(module, [device], said)
+    asked = quantizing(module, CpuChoice([device]), said)
     lossy = [each for each in asked if not isinstance(each, EncodeProducts)]
     source, inputs = _inputs(module, wish)
     found = bisect_passes(module, passes(*asked), lossy, inputs, wish.tolerance, note)

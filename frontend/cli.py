@@ -157,13 +157,13 @@ def compile(
     told: list[LayerReport] = []
     with progress() as note:
         if stop_after is not None:
-            devices = driver.targeted(target)
+            chosen = driver.choice(target)
             decoding = driver.Decoding(cache, hidden, Path(medusa) if medusa else None, exits)
             module = driver.import_any(model, _unique(dims), note, decoding=decoding)
             wish = Quantizing(
                 *(quantize, calibrate, max_drop, evaluate, sparsify), tell=told.append
             )
-            requested = quantizing(module, devices, wish, note)
+            requested = quantizing(module, chosen, wish, note)
             driver.lower(module, look, requested, stop_after)
             text = module_text(module)
         else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tapeout.frontend.calibration import Source
 from tapeout.frontend.importing import Cache as Cache
@@ -20,10 +20,11 @@ from tapeout.passes.manager import Pass, run
 from tapeout.passes.pipeline import passes
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
+from tapeout.targets.choice import Choice
 from tapeout.targets.cpu import target as cpu
 from tapeout.targets.cpu.device import Device, devices
-
-TARGETS = ("cpu",)
+from tapeout.targets.gpu import target as gpu
+from tapeout.targets.gpu.device import devices as gpu_devices
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ def compile(
     ``args`` and ``kwargs`` and its ``dynamic_shapes`` (as ``torch.export.export`` takes them). A
     causal language model of ``transformers`` without an example becomes a program for
     ``Program.decoding``, with its keys and values in pages.
-    ``target``: ``cpu`` (this
-    machine), ``cpu:DEVICE``, or ``cpu:DEVICE,DEVICE``, of which the loader takes the best that
-    fits. ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
+    ``target``: ``cpu`` (this machine), ``cpu:DEVICE``, or ``cpu:DEVICE,DEVICE``, of which the
+    loader takes the best that fits; ``gpu`` (every architecture), or ``gpu:DEVICE,DEVICE``.
+    ``dims`` fixes symbolic dimensions or gives their ranges. ``output`` is the model's name
     with ``.tapeout`` (a folder: without) in the current folder when left out. ``quantize``: a
     format or a file of formats (see passes/quantize); static formats take their scales from the
     samples of ``calibrate``: a folder or file of ``.npz``, or dicts of arrays. ``max_drop``
@@ -87,12 +88,12 @@ def compile(
 
     Raises CompileError, with a code, for whatever a user can mend.
     """
-    chosen = targeted(target)
+    chosen = choice(target)
     decoding = Decoding(cache, hidden, None if medusa is None else Path(medusa), tuple(exits))
     module = import_any(model, dims, note, Example(args, kwargs, dynamic_shapes), decoding)
     wish = Quantizing(quantize, calibrate, max_drop, evaluate, sparsify, tell=tell)
     lower(module, look, quantizing(module, chosen, wish, note), note=note)
-    built = cpu.compile_module(module, chosen, note)
+    built = chosen.compile(module, note)
     path = Path(output) if output is not None else _default_output(model, format)
     note(f"writing {path}")
     artifact.write(path, built.manifest, built.files, format)
@@ -123,8 +124,8 @@ def lower(
     run(module, chosen, print_after=look.print_after, stop_after=stop_after, dump=look.dump)
 
 
-def targeted(target: str) -> list[Device]:
-    """The devices that ``TARGET[:DEVICE,...]`` names; E0101 for one that does not exist."""
+def choice(target: str) -> Choice:
+    """What ``TARGET[:DEVICE,...]`` names; E0101 for what does not exist."""
     name, _, kinds = target.partition(":")
     if name not in TARGETS:
         raise CompileError(
@@ -133,18 +134,53 @@ def targeted(target: str) -> list[Device]:
             [("where", "--target"), ("known", ", ".join(TARGETS))],
             "`tapeout targets` lists targets and devices",
         )
+    return TARGETS[name](kinds)
+
+
+def targeted(target: str) -> list[Device]:
+    """The devices of CPUs that ``TARGET[:DEVICE,...]`` names; E0101 for others."""
+    chosen = choice(target)
+    if not isinstance(chosen, cpu.CpuChoice):
+        raise CompileError(
+            "E0101",
+            "this command runs what it compiles, on this machine's CPU",
+            [("where", "--target"), ("got", target)],
+            "use --target cpu",
+        )
+    return list(chosen.devices)
+
+
+def _cpus(kinds: str) -> Choice:
     if not kinds:
-        return [cpu.built_on(machine(), cpu.native(machine(), features()))]
+        return cpu.CpuChoice([cpu.built_on(machine(), cpu.native(machine(), features()))])
+    named = _named("cpu", kinds, devices(), "for this machine")
+    return cpu.CpuChoice([cpu.built_on(machine(), device) for device in named])
+
+
+def _gpus(kinds: str) -> Choice:
+    known = gpu_devices()
+    chosen = _named("gpu", kinds, known, "for all of them") if kinds else list(known.values())
+    return gpu.GpuChoice(chosen, machine())
+
+
+TARGETS: Mapping[str, Callable[[str], Choice]] = {"cpu": _cpus, "gpu": _gpus}
+"""By name: from the names of devices, or none, to a choice of them."""
+
+Named = TypeVar("Named")
+
+
+def _named(target: str, kinds: str, known: Mapping[str, Named], default: str) -> list[Named]:
+    """The devices of a target by name; E0101 for one that does not exist."""
     wanted = dict.fromkeys(kinds.split(","))
     for kind in wanted:
-        if kind not in devices():
+        if kind not in known:
             raise CompileError(
                 "E0101",
-                f"there is no device '{kind}' for the target {name}",
-                [("where", "--target"), ("known", ", ".join(devices()))],
-                f"leave the device out for this machine: --target {name}",
+                f"there is no device '{kind}' for the target {target}",
+                [("where", "--target"), ("known", ", ".join(known))],
+                f"leave the device out {default}: --target {target}",
             )
-    return [cpu.built_on(machine(), devices()[kind]) for kind in wanted]
+    return [known[kind] for kind in wanted]
 
 
 def _default_output(model: Any, format: str) -> Path:

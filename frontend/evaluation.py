@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tapeout.ir.module import Module
 from tapeout.runtime import artifact
 from tapeout.runtime.cpu import features, machine
 from tapeout.runtime.program import load
+from tapeout.targets.choice import Choice
 from tapeout.targets.cpu import target as cpu
 from tapeout.targets.cpu.device import Device
 
@@ -62,10 +62,10 @@ class Evaluation:
         return self.metric.keep(output, labels)
 
 
-def measuring_device(chosen: Sequence[Device]) -> Device:
-    """The best of the devices if this machine runs it, else this machine's own."""
-    best = cpu.best_first(chosen)[0]
-    if best.machine == machine() and features() >= set(best.features):
+def measuring_device(chosen: Choice) -> Device:
+    """The best of the devices if this machine runs it, else this machine's own CPU."""
+    best = cpu.best_first(chosen.devices)[0] if isinstance(chosen, cpu.CpuChoice) else None
+    if best is not None and best.machine == machine() and features() >= set(best.features):
         return best
     return cpu.built_on(machine(), cpu.native(machine(), features()))
 

@@ -1,7 +1,7 @@
 """``explain``: what stands between a model and a target, and what the model costs, before work."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,9 +30,7 @@ from tapeout.ir.ops.source import ConstantOp, WeightOp
 from tapeout.ir.ops.structure import CallOp, EntryOp, KernelOp
 from tapeout.ir.types import Spec, spec, specs
 from tapeout.passes.memory.plan import make_plan
-from tapeout.targets.cpu.device import Device
-from tapeout.targets.cpu.target import lower_kernels
-from tapeout.targets.host.build import compiler
+from tapeout.targets.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Explanation:
     calls: Sequence[Work]
     """Every kernel call."""
     ceilings: Ceilings
-    """Those of one core of the first device."""
+    """Those of the best device."""
     weight_bytes: int
     guards: Sequence[Guard]
     """What must hold between the sizes of a run, where the run comes by."""
@@ -81,24 +79,21 @@ def explain(
 
     Raises CompileError with everything that will not compile, each with its fix.
     """
-    devices = driver.targeted(target)
+    chosen = driver.choice(target)
     module = driver.import_any(model, dims, note, decoding=driver.Decoding(cache))
     told: list[LayerReport] = []
     wish = Quantizing(quantize, calibrate, at=at, tell=told.append)
-    driver.lower(module, requested=quantizing(module, devices, wish, note), note=note)
+    driver.lower(module, requested=quantizing(module, chosen, wish, note), note=note)
     note("lowering kernels")
-    refuse(module, devices)
-    return _explanation(module, devices, at, told)
+    refuse(module, chosen)
+    return _explanation(module, chosen, at, told)
 
 
-def refuse(module: Module, devices: Iterable[Device]) -> None:
-    """Raise every reason for which a lowered module cannot be built for the devices."""
+def refuse(module: Module, chosen: Choice) -> None:
+    """Raise every reason for which a lowered module cannot be built."""
     found: dict[str, CompileError] = {}
     entry = next(iter(module.entries()))
-    checks: list[Callable[[], object]] = [partial(make_plan, module, entry, {})]
-    for device in devices:
-        checks += [partial(lower_kernels, module, device), partial(compiler, device)]
-    for check in checks:
+    for check in (partial(make_plan, module, entry, {}), *chosen.checks(module)):
         try:
             check()
         except CompileError as error:
@@ -109,24 +104,24 @@ def refuse(module: Module, devices: Iterable[Device]) -> None:
 
 def _explanation(
     module: Module,
-    devices: Sequence[Device],
+    chosen: Choice,
     at: Mapping[str, int],
     told: Sequence[LayerReport],
 ) -> Explanation:
     entry = next(iter(module.entries()))
     kernels = module.kernels()
     names = [op.callee.data for op in entry.walk() if isinstance(op, CallOp)]
-    chosen = sizes_of(module, entry, at)
+    sizes = sizes_of(module, entry, at)
     return Explanation(
-        [f"cpu:{d.name}" for d in devices],
+        chosen.labels,
         list(zip(entry.inputs.data, specs(entry.body.block.args), strict=True)),
         list(zip(entry.outputs.data, (spec(v) for v in entry.returned), strict=True)),
         symbols_of(module),
-        chosen,
-        _rows([kernels[name] for name in names], chosen),
+        sizes,
+        _rows([kernels[name] for name in names], sizes),
         len(kernels),
-        [_work(kernels[name], chosen) for name in names],
-        Ceilings.of(devices[0]),
+        [_work(kernels[name], sizes) for name in names],
+        Ceilings.of(chosen),
         sum(_weights(entry)),
         guards(module, entry.sym_name.data),
         told,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tapeout.frontend.calibration import CalibrationSet, Source, calibration_set
@@ -22,8 +22,7 @@ from tapeout.passes.quantize.quantize_layers import QuantizeLayers, refusal
 from tapeout.passes.quantize.recipe import Recipe, parse_quantize
 from tapeout.passes.sparsify.patterns import parse_sparsify
 from tapeout.passes.sparsify.sparsify_layers import SparsifyLayers
-from tapeout.targets.cpu.device import Device
-from tapeout.targets.cpu.target import best_first, encoding
+from tapeout.targets.choice import Choice
 
 Note = Callable[[str], None]
 Tell = Callable[[LayerReport], None]
@@ -49,7 +48,7 @@ class Quantizing:
 
 
 def quantizing(
-    module: Module, chosen: Sequence[Device], wish: Quantizing, note: Note = lambda _: None
+    module: Module, chosen: Choice, wish: Quantizing, note: Note = lambda _: None
 ) -> tuple[Pass, ...]:
     """The passes that a user asks for, after what was said has been checked.
 
@@ -60,19 +59,19 @@ def quantizing(
     samples = None if wish.calibrate is None else calibration_set(wish.calibrate, module)
     pruning = _pruning(wish, samples)
     if wish.quantize is None:
-        return (*pruning, encoding(chosen))
+        return (*pruning, *chosen.passes)
     entry = next(iter(module.entries()))
-    predictor = Predictor(best_first(chosen)[0].rates, sizes_of(module, entry, wish.at or {}))
+    predictor = Predictor(chosen.rates, sizes_of(module, entry, wish.at or {}))
     if wish.max_drop is not None:
         recipe, report = _within(module, chosen, wish, samples, predictor, note)
         wish.tell(report)
-        return (*pruning, QuantizeLayers(recipe, samples, predictor), encoding(chosen))
+        return (*pruning, QuantizeLayers(recipe, samples, predictor), *chosen.passes)
     parse_quantize(wish.quantize)
     made = QuantizeLayers(
         *(wish.quantize, samples, predictor),
         tell=lambda choices: wish.tell(of_choices(choices, predictor)),
     )
-    return (*pruning, made, encoding(chosen))
+    return (*pruning, made, *chosen.passes)
 
 
 def _pruning(wish: Quantizing, samples: CalibrationSet | None) -> tuple[Pass, ...]:
@@ -122,7 +121,7 @@ def _check(wish: Quantizing) -> None:
 
 def _within(
     module: Module,
-    chosen: Sequence[Device],
+    chosen: Choice,
     wish: Quantizing,
     samples: CalibrationSet | None,
     predictor: Predictor,

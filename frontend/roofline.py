@@ -1,4 +1,4 @@
-"""The least time of each kernel on one core: counted work against a machine's two ceilings."""
+"""The least time of each kernel: counted work against the two ceilings of a core, or of a GPU."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tapeout.frontend.terminal import scaled, seconds_text
-from tapeout.targets.cpu.device import Device
+from tapeout.ir.dtypes import f32, i8
+from tapeout.targets.choice import Choice
 
 SHOWN = 15
 """Kernels with a row of their own; the others share one."""
@@ -21,13 +22,14 @@ class Ceilings:
     byte_gops: float
     gb_per_s: float
     source: str
+    unit: str = "one core"
 
     @classmethod
-    def of(cls, device: Device) -> "Ceilings":
-        """Those of one core, as the device's table has them."""
-        source = f"cpu:{device.name}, {device.sources['ceilings']}"
-        f32, i8 = device.f32_gflop_per_s_per_core, device.i8_gop_per_s_per_core
-        return cls(f32, i8, device.memory_gb_per_s_per_core, source)
+    def of(cls, chosen: Choice) -> "Ceilings":
+        """Those of the best device, as its table has them."""
+        rates = chosen.rates
+        products = rates.products
+        return cls(products[f32], products[i8], rates.bytes, rates.source, chosen.unit)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def show(calls: Iterable[Work], by: Ceilings, out: Console) -> None:
     table.add_section()
     _add(table, "all", rows, by, total)
     out.print(table)
-    out.print(f"time     {seconds_text(total)} at least (modelled: one core, operands from memory)")
+    out.print(
+        f"time     {seconds_text(total)} at least (modelled: {by.unit}, operands from memory)"
+    )
     on_bytes = f"{by.byte_gops:g} GOP/s on bytes, " if any(w.byte_ops for w in rows) else ""
     out.print(f"at       {by.gflops:g} GFLOP/s, {on_bytes}{by.gb_per_s:g} GB/s ({by.source})")
 

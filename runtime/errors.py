@@ -26,6 +26,10 @@ E0523  a recurrent layer does not go back that far
 E0524  a program does not give that output, or did not of the last tokens
 E0525  what is given or kept is no tree of guesses, or the program takes none
 E0526  a program has no such exit
+E0530  there is no driver of a GPU, or it is too old
+E0531  there is no GPU, or none that the program has code for
+E0532  the GPU's driver reports an error
+E0533  the GPU's driver does not take the program's code
 =====  ==========================================================================
 """
 

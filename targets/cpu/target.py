@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.resources import files
 
 from tapeout.ir.dtypes import DTYPES
 from tapeout.ir.module import Module
+from tapeout.passes.manager import Pass
+from tapeout.passes.quantize.pays import Rates
 from tapeout.passes.sparsify.encode_products import EncodeProducts
 from tapeout.passes.tile.kernel_io import Lowered, Machine
 from tapeout.passes.tile.sparse import VECTORS
@@ -27,7 +30,7 @@ from tapeout.targets.host.program import (
     states,
 )
 
-__all__ = ["Compiled", "Form", "compile_module", "lower_kernels", "sources"]
+__all__ = ["Compiled", "CpuChoice", "Form", "compile_module", "lower_kernels", "sources"]
 
 
 def native(machine: str, features: Set[str]) -> Device:
@@ -144,3 +147,35 @@ def sources(generated: Mapping[str, str]) -> dict[str, bytes]:
 def _code(device: Device) -> artifact.Code:
     assert device.machine, f"cpu:{device.name} was given no machine"
     return artifact.Code(device.name, device.machine, device.features, f"cpu/{device.name}.so")
+
+
+@dataclass(frozen=True)
+class CpuChoice:
+    """Devices of CPUs that are of a machine: see :class:`tapeout.targets.choice.Choice`."""
+
+    devices: Sequence[Device]
+    unit: str = "one core"
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The devices, as ``--target`` takes them."""
+        return [device.label for device in self.devices]
+
+    @property
+    def rates(self) -> Rates:
+        """Those of a core of the best of them."""
+        return best_first(self.devices)[0].rates
+
+    @property
+    def passes(self) -> Sequence[Pass]:
+        """Zeros are left out where all of them gain by it."""
+        return [encoding(self.devices)]
+
+    def checks(self, module: Module) -> Sequence[Callable[[], object]]:
+        """Kernels without a strategy, and compilers that are missing."""
+        lowered = [partial(lower_kernels, module, device) for device in self.devices]
+        return [*lowered, *(partial(compiler, device) for device in self.devices)]
+
+    def compile(self, module: Module, note: Callable[[str], None]) -> Compiled:
+        """:func:`compile_module`."""
+        return compile_module(module, self.devices, note)

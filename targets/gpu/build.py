@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,13 +39,20 @@ class Job:
 
 @dataclass(frozen=True)
 class Object:
-    """A compiled function: its code, and what launching it takes."""
+    """A compiled function: its code, what launching it takes, and what a thread of it holds.
+
+    ``shared``: bytes of shared memory of a program; ``registers`` and ``spilled`` bytes: of a
+    thread. ``cuda``: the version of the driver's interface that loads the code, 12000 for 12.
+    """
 
     job: Job
     name: str
     code: bytes
     ptx: str
     shared: int
+    registers: int
+    spilled: int
+    cuda: int
 
 
 def source_of(kernels: Sequence[KernelText]) -> str:
@@ -57,17 +66,22 @@ def jobs_of(kernels: Sequence[KernelText], archs: Sequence[int]) -> list[Job]:
     return [Job(p.name, p.signature, arch) for p in parts for arch in archs]
 
 
-def build(source: str, jobs: Sequence[Job], workers: int | None = None) -> list[Object]:
-    """Compile every job, in parallel; E0602 with Triton's words for one that fails.
-
-    The same source and jobs give the same bytes. E0601 without Triton.
-    """
+def require_triton() -> None:
+    """E0601 without Triton."""
     if importlib.util.find_spec("triton") is None:
         raise CompileError(
             "E0601",
             "there is no Triton to compile kernels for GPUs",
             fix="pip install 'tapeout[gpu]'",
         )
+
+
+def build(source: str, jobs: Sequence[Job], workers: int | None = None) -> list[Object]:
+    """Compile every job, in parallel; E0602 with Triton's words for one that fails.
+
+    The same source and jobs give the same bytes. E0601 without Triton.
+    """
+    require_triton()
     workers = min(workers or os.cpu_count() or 1, max(1, len(jobs)))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernels.py"
@@ -97,6 +111,7 @@ def _prepare(file: str, cache: str) -> None:
 def _compile(job: Job) -> Object:
     import triton
     from triton.backends.compiler import GPUTarget
+    from triton.backends.nvidia.compiler import get_ptxas
     from triton.compiler import ASTSource
 
     function = getattr(_kernels, job.part)
@@ -116,7 +131,31 @@ def _compile(job: Job) -> Object:
             [("kernel", job.part), ("for", f"sm_{job.arch}"), ("why", _last_words(error))],
             "report this, with the model",
         ) from None
-    return Object(job, made.metadata.name, made.asm["cubin"], made.asm["ptx"], made.metadata.shared)
+    its = made.metadata
+    # What the launcher knows nothing of.
+    assert its.num_warps == job.warps, f"{job.part} wants {its.num_warps} warps"
+    assert its.num_ctas == 1, f"{job.part} wants a cluster"
+    assert not its.global_scratch_size, f"{job.part} wants scratch"
+    assert not its.launch_cooperative_grid, f"{job.part} wants all its programs at once"
+    assert not its.launch_pdl, f"{job.part} wants to overlap"
+    code, ptx = made.asm["cubin"], made.asm["ptx"]
+    registers, spilled = _resources(code)
+    # A driver takes code of every minor version of its major one (CUDA Compatibility, chapter 2).
+    cuda = int(get_ptxas(job.arch).version.partition(".")[0]) * 1000
+    return Object(job, its.name, code, ptx, its.shared, registers, spilled, cuda)
+
+
+def _resources(code: bytes) -> tuple[int, int]:
+    """Registers of a thread, and bytes of it that lie in memory, as NVIDIA's own tool says."""
+    from triton import knobs
+
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(code)
+        file.flush()
+        command = [knobs.nvidia.cuobjdump.path, "--dump-resource-usage", file.name]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {key: int(number) for key, number in re.findall(r"\b(REG|STACK|LOCAL):(\d+)", told)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
 
 
 def _last_words(error: BaseException) -> str:

@@ -29,17 +29,30 @@ FAR = 2**31 - 2**20
 
 
 @dataclass(frozen=True)
+class Use:
+    """What a function does with a buffer of ``bytes``; what ``scratch`` holds is its kernel's."""
+
+    bytes: Expr
+    reads: bool
+    writes: bool
+    scratch: bool
+
+
+@dataclass(frozen=True)
 class Part:
     """One function, of which ``programs`` run side by side.
 
     ``signature``: its arguments in order, buffers by name and then dimensions as ``dim_NAME``, each
-    with the type that Triton gives it.
+    with the type that Triton gives it. ``dims`` are the names of the dimensions, ``uses`` what it
+    does with each buffer.
     """
 
     name: str
     source: str
     signature: Mapping[str, str]
     programs: Expr
+    dims: Mapping[str, str]
+    uses: Mapping[str, Use]
 
 
 @dataclass(frozen=True)
@@ -53,12 +66,31 @@ class Scratch:
 
 @dataclass(frozen=True)
 class KernelText:
-    """The functions of a tile program, in the order in which they run, and their scratch."""
+    """The functions of a tile program, in the order in which they run, and their scratch.
+
+    ``arguments`` name the buffers that it is called with, before its scratch.
+    """
 
     name: str
     title: str
+    arguments: Sequence[str]
     parts: Sequence[Part]
     scratch: Sequence[Scratch]
+
+    @property
+    def buffers(self) -> Sequence[str]:
+        """Every buffer that it is called with."""
+        return [*self.arguments, *(s.name for s in self.scratch)]
+
+    @property
+    def extra(self) -> Sequence[Expr]:
+        """Bytes of its scratch."""
+        return [s.elements * s.dtype.bytes for s in self.scratch]
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes for each thread of the host."""
+        return 0
 
 
 def emit_kernel(program: ops.ProgramOp) -> KernelText:
@@ -93,7 +125,8 @@ class _Kernel:
             self.part(f"{name}_{i}" if several else name, segment)
             for i, segment in enumerate(self.segments)
         ]
-        return KernelText(name, self.program.title.data, parts, self.scratch)
+        arguments = list(self.program.names.data)
+        return KernelText(name, self.program.title.data, arguments, parts, self.scratch)
 
     def part(self, name: str, segment: Segment) -> Part:
         used = {value: own for value, own in self.names.items() if value in segment.used}
@@ -118,7 +151,16 @@ class _Kernel:
         head = ["@triton.jit", f"def {name}({', '.join(signature)}):"]
         doc = f'    """{self.program.title.data}"""'
         source = "\n".join([*head, doc, *body.lane_lines(), *body.lines, ""])
-        return Part(name, source, signature, segment.tasks)
+        uses = {own: self.use(value, own, segment) for value, own in used.items()}
+        names = {own: symbol for symbol, own in dims.items()}
+        return Part(name, source, signature, segment.tasks, names, uses)
+
+    def use(self, buffer: SSAValue, name: str, segment: Segment) -> Use:
+        inner = [op for part in segment.body for op in part.walk()]
+        reads = any(isinstance(op, ops.LoadOp) and op.buffer is buffer for op in inner)
+        writes = any(isinstance(op, ops.StoreOp) and op.buffer is buffer for op in inner)
+        held = {s.name: s.elements * s.dtype.bytes for s in self.scratch}
+        return Use(held.get(name, buffer_of(buffer).bytes), reads, writes, name in held)
 
 
 def _variables(segment: Segment, dims: Mapping[str, str]) -> Iterator[tuple[str, str]]:
