@@ -198,14 +198,23 @@ def compile(
 @inputs_option
 @click.option("--output", metavar="DIR", help="Write each output there as NAME.npy.")
 @click.option("--threads", type=click.IntRange(min=1), help="Default: one per CPU.")
-def run(artifact: str, inputs: Pairs, output: str | None, threads: int | None) -> None:
+@click.option("--emulate", is_flag=True, help="Run a GPU's code on this CPU, checked: slow.")
+def run(
+    artifact: str, inputs: Pairs, output: str | None, threads: int | None, emulate: bool
+) -> None:
     """Run ARTIFACT once; without --output, print a line about each output."""
     from tapeout.frontend.arrays import read_inputs, summary, write_outputs
     from tapeout.runtime.errors import printable
     from tapeout.runtime.program import load
 
     given = read_inputs(_unique(inputs).items())
-    with load(artifact, threads=threads) as program:
+    if emulate:
+        from tapeout.frontend.emulate import emulated
+
+        opened = emulated(artifact, threads=threads)
+    else:
+        opened = load(artifact, threads=threads)
+    with opened as program:
         outputs = program.run(given)
     if output is not None:
         lines = [str(path) for path in write_outputs(Path(output), outputs)]

@@ -57,7 +57,7 @@ class Library:
         """Load the shared object ``code``; E0505 when the system does not take it."""
         try:
             dll = _load(code)
-            self._handle = dll._handle
+            self._dll, self._handle = dll, dll._handle
             self.run = dll.tapeout_run
             self.open = dll.tapeout_open
             self.close = dll.tapeout_close
@@ -101,6 +101,15 @@ class Library:
         if self.open(path, offset, threads, byref(session)):
             raise self.failure(None)
         return session
+
+    def use_driver(self, driver: Structure) -> None:
+        """Have sessions use these functions for the driver's; E0505 when it uses no driver."""
+        try:
+            use: Any = self._dll.tapeout_use_driver
+        except AttributeError:
+            raise RunError("E0505", "the program uses no driver that could be another") from None
+        use.argtypes, use.restype = (c_void_p,), None
+        use(byref(driver))
 
     def failure(self, session: c_void_p | None) -> RunError:
         """Return the last failure of a session, or of ``open``."""

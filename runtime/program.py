@@ -24,6 +24,8 @@ from tapeout.runtime.tensors import (
 )
 
 if TYPE_CHECKING:
+    from ctypes import Structure
+
     from tapeout.runtime.decoder import Decoder
     from tapeout.runtime.decoding import DecodingSession
     from tapeout.runtime.profile import KernelTime
@@ -39,17 +41,19 @@ def load(
     path: str | os.PathLike[str],
     threads: int | None = None,
     verify: bool | Literal["full"] = True,
+    driver: "Structure | None" = None,
 ) -> "Program":
     """Load the artifact at ``path``, file or folder, for this machine; E05xx when it is refused.
 
     ``threads``: one per CPU that this process may use when None. ``verify``: compare every file
     with the manifest, the code by SHA-256 and the others by their checksum; ``"full"``: all by
-    SHA-256; False: only sizes. Why: see runtime/README.md.
+    SHA-256; False: only sizes. Why: see runtime/README.md. ``driver``: functions in place of those
+    of the GPU's driver (``cu_driver`` in ``c/cuda/driver.h``).
     """
     with _no_collection():
         archive = Archive(path)
         try:
-            return Program(archive, threads or 0, verify)
+            return Program(archive, threads or 0, verify, driver)
         finally:
             archive.close()
 
@@ -57,10 +61,19 @@ def load(
 class Program:
     """A loaded program. Threads may share one: its calls take turns."""
 
-    def __init__(self, archive: Archive, threads: int, verify: bool | Literal["full"]) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        threads: int,
+        verify: bool | Literal["full"],
+        driver: "Structure | None" = None,
+    ) -> None:
         """Use :func:`load`."""
         self.manifest: Manifest = archive.manifest
         self.device, self._library = _load_code(archive, verify)
+        self._driver = driver  # the library keeps no hold of it
+        if driver is not None:
+            self._library.use_driver(driver)
         weights = archive.places.get(WEIGHTS)
         self._session = self._library.open_session(weights, threads)
         self._lock = allocate_lock()

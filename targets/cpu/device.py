@@ -50,6 +50,11 @@ class Device:
     pairs: tuple[str, ...] = ()
 
     @property
+    def libraries(self) -> tuple[str, ...]:
+        """What its programs are linked with beside the usual: nothing."""
+        return ()
+
+    @property
     def label(self) -> str:
         """Its name as ``--target`` takes it."""
         return f"cpu:{self.name}"

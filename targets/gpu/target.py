@@ -34,6 +34,9 @@ from tapeout.targets.host.program import (
     states,
 )
 
+PTX = "gpu/ptx"
+"""The folder of the PTX that ``tapeout run --emulate`` interprets."""
+
 FUNCTIONS = "gpu/functions.json"
 """What is known of every function of a program: see :func:`functions_text`."""
 
@@ -47,6 +50,7 @@ class Host:
     machine: str
     compiler: str = "gcc"
     flags: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ("-ldl",)
 
     @property
     def label(self) -> str:
@@ -97,7 +101,7 @@ def compile_module(
     files[library] = host.build(everything, around)
     files["gpu/kernels.py"] = source.encode()
     files[FUNCTIONS] = functions_text(kernels, objects).encode()
-    files |= {f"gpu/ptx/{name}": ptx for name, ptx in _oldest_ptx(objects).items()}
+    files |= {f"{PTX}/{name}": ptx for name, ptx in _oldest_ptx(objects).items()}
     files |= {f"src/{name}": data for name, data in everything.items()}
     return Compiled(manifest("gpu", [program], [code]), files)
 
@@ -169,8 +173,8 @@ def functions_text(kernels: Sequence[KernelText], objects: Objects) -> str:
     """JSON: of every function its kernel, programs, arguments, and its code by architecture.
 
     An argument that is a buffer has its bytes and what the function does with it. Sizes are
-    expressions of the dimensions among the arguments. Of code there is the SHA-256, the warps and
-    bytes of shared memory of a program, and the registers and spilled bytes of a thread.
+    expressions of the dimensions among the arguments. Of code there is the SHA-256 and size, the
+    warps and bytes of shared memory of a program, and the registers and spilled bytes of a thread.
     """
     rows = [
         {
@@ -198,12 +202,14 @@ def _argument(name: str, kind: str, part: Part) -> dict[str, object]:
         "reads": use.reads,
         "writes": use.writes,
         "scratch": use.scratch,
+        "begins": use.begins,
     }
 
 
 def _evidence(made: Object) -> dict[str, object]:
     return {
         "sha256": hashlib.sha256(made.code).hexdigest(),
+        "bytes": len(made.code),
         "warps": made.job.warps,
         "shared_bytes": made.shared,
         "registers": made.registers,

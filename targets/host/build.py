@@ -19,7 +19,7 @@ FLAGS = (
     # Results must not depend on what a compiler chooses to fuse; fused steps are written out.
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
-LIBRARIES = ("-lm", "-lpthread", "-ldl")
+LIBRARIES = ("-lm", "-lpthread")
 
 
 class Built(Protocol):
@@ -38,6 +38,11 @@ class Built(Protocol):
     @property
     def flags(self) -> tuple[str, ...]:
         """What the compiler is told beside :data:`FLAGS`."""
+        ...
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """What is linked beside :data:`LIBRARIES`."""
         ...
 
 
@@ -74,7 +79,8 @@ def build(everything: Mapping[str, bytes], device: Built, extra: Sequence[str] =
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             made = list(pool.map(compile_one, units))
         objects.trim()
-        _run([cc, *flags, "-shared", *made, "-o", "model.so", *LIBRARIES, "-s"], folder)
+        libraries = (*LIBRARIES, *device.libraries)
+        _run([cc, *flags, "-shared", *made, "-o", "model.so", *libraries, "-s"], folder)
         return Path(folder, "model.so").read_bytes()
 
 

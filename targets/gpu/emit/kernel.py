@@ -30,12 +30,16 @@ FAR = 2**31 - 2**20
 
 @dataclass(frozen=True)
 class Use:
-    """What a function does with a buffer of ``bytes``; what ``scratch`` holds is its kernel's."""
+    """What a function does with a buffer of ``bytes``; what ``scratch`` holds is its kernel's.
+
+    ``begins``: the operand that a result begins as, whose memory it may have.
+    """
 
     bytes: Expr
     reads: bool
     writes: bool
     scratch: bool
+    begins: str
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ class _Kernel:
         self.program, self.segments = program, segments(program)
         arguments = program.body.block.args
         self.names: dict[SSAValue, str] = dict(zip(arguments, program.names.data, strict=True))
+        names, outputs = program.names.data, program.outputs.data
+        pairs = zip(names[len(names) - outputs :], program.begun, strict=True)
+        self.begun = {name: names[operand] for name, operand in pairs if operand >= 0}
         self.scratch: list[Scratch] = []
         self.private: set[SSAValue] = set()
         for op in program.body.walk():
@@ -160,7 +167,8 @@ class _Kernel:
         reads = any(isinstance(op, ops.LoadOp) and op.buffer is buffer for op in inner)
         writes = any(isinstance(op, ops.StoreOp) and op.buffer is buffer for op in inner)
         held = {s.name: s.elements * s.dtype.bytes for s in self.scratch}
-        return Use(held.get(name, buffer_of(buffer).bytes), reads, writes, name in held)
+        size = held.get(name, buffer_of(buffer).bytes)
+        return Use(size, reads, writes, name in held, self.begun.get(name, ""))
 
 
 def _variables(segment: Segment, dims: Mapping[str, str]) -> Iterator[tuple[str, str]]:

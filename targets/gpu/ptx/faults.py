@@ -2,7 +2,8 @@
 
 E0901 PTX that it does not know, E0902 an access outside of memory, E0903 a misaligned access,
 E0904 a race between CTAs, E0905 a race between warps of a CTA, E0906 threads that wait for what
-never comes, E0907 arguments that do not fit the kernel.
+never comes, E0907 arguments that do not fit the kernel, E0908 memory that the launcher hands to a
+kernel, or copies, and that holds nothing (see ``emulate/``).
 """
 
 from collections.abc import Sequence
