@@ -53,11 +53,13 @@ def test_wheel_answers_without_the_sources(wheel: Path, tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, '.'); import tapeout;"
         "from tapeout.targets.cpu.device import devices;"
         "from tapeout.runtime.artifact import c_sources;"
-        "print(tapeout.__file__, len(devices()), len(c_sources()))"
+        "print(tapeout.__file__, len(devices()), len(c_sources()), len(c_sources('cuda')))"
     )
     command = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path[1:]!r}; {code}"]
     told = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    place, devices, sources = told.stdout.split()
+    place, devices, sources, with_cuda = told.stdout.split()
     assert Path(place) == tmp_path / "tapeout" / "__init__.py"
     assert int(devices) == len(list((ROOT / "targets/cpu/devices").glob("*.toml")))
-    assert int(sources) == len(list((ROOT / "runtime/c").iterdir()))
+    plain = {file.name for file in (ROOT / "runtime/c").glob("*.?")}
+    assert int(sources) == len(plain)
+    assert int(with_cuda) == len(plain | {f.name for f in (ROOT / "runtime/c/cuda").iterdir()})

@@ -16,8 +16,10 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+import tapeout
 from tapeout.frontend import driver
 from tapeout.frontend.cli import main
+from tapeout.frontend.emulate import emulated
 from tapeout.ir.evaluator import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -85,6 +87,33 @@ def test_a_transformer_of_two_layers(
     (name,) = entry.inputs.data
     x = np.random.default_rng(0).standard_normal((2, 37, WIDTH)).astype(np.float32)
     check(tmp_path, transformer, {name: x}, within, *options)
+
+
+class Total(nn.Module):
+    """Adds up what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.ones(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.total.add_(x)
+        return self.total * 2
+
+
+def test_states_are_kept_from_run_to_run(tmp_path: Path) -> None:
+    x = np.arange(4, dtype=np.float32)
+    path = tapeout.compile(
+        Total(), "gpu:sm_80", args=(torch.zeros(4),), output=tmp_path / "model.tapeout"
+    )
+    with emulated(path) as program:
+        session, other = program.session(), program.session()
+        (name,) = (port.name for port in program.inputs)
+        for runs in (1, 2, 3):
+            (y,) = session.run({name: x}).values()
+            np.testing.assert_array_equal(y, 2 * (1 + runs * x))
+        (y,) = other.run({name: x}).values()
+        np.testing.assert_array_equal(y, 2 * (1 + x))
 
 
 @pytest.mark.models
