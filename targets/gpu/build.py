@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,9 @@ from typing import Any
 
 from tapeout.ir.errors import CompileError
 from tapeout.targets.gpu.emit.kernel import PRELUDE, KernelText, Part
+
+MORE_WARPS = (8, 16)
+"""Tried for what spills by fewer: each thread then holds less of a tile."""
 
 POINTER_ALIGN = 16
 """Bytes on which every buffer that is given to a kernel begins."""
@@ -90,6 +93,19 @@ def build(source: str, jobs: Sequence[Job], workers: int | None = None) -> list[
         setting = (str(file), str(Path(folder) / "cache"))
         with ProcessPoolExecutor(workers, get_context("spawn"), _prepare, setting) as pool:
             return list(pool.map(_compile, jobs))
+
+
+def build_best(source: str, jobs: Sequence[Job], workers: int | None = None) -> list[Object]:
+    """:func:`build`, and what spills once more by more warps; of each what spills the least."""
+    made = build(source, jobs, workers)
+    for warps in MORE_WARPS:
+        spilled = [i for i, each in enumerate(made) if each.spilled]
+        if not spilled:
+            break
+        again = build(source, [replace(jobs[i], warps=warps) for i in spilled], workers)
+        for i, other in zip(spilled, again, strict=True):
+            made[i] = min(made[i], other, key=lambda each: each.spilled)
+    return made
 
 
 _kernels: ModuleType | None = None

@@ -18,7 +18,7 @@ from tapeout.passes.tile.blocks.strategies import lower_kernel
 from tapeout.passes.tile.kernel_io import Lowered
 from tapeout.passes.tile.strategies import repack
 from tapeout.runtime import artifact
-from tapeout.targets.gpu.build import Object, build, jobs_of, require_triton, source_of
+from tapeout.targets.gpu.build import Object, build_best, jobs_of, require_triton, source_of
 from tapeout.targets.gpu.device import Device
 from tapeout.targets.gpu.emit.kernel import KernelText, Part, emit_kernel
 from tapeout.targets.gpu.emit.launch import code_text, file_of, launch_text
@@ -137,7 +137,7 @@ def emit_kernels(lowered: Mapping[str, Lowered]) -> list[KernelText]:
 
 def _objects(source: str, kernels: Sequence[KernelText], chosen: Sequence[Device]) -> Objects:
     jobs = jobs_of(kernels, [device.architecture for device in chosen])
-    made = {(each.job.arch, each.job.part): each for each in build(source, jobs)}
+    made = {(each.job.arch, each.job.part): each for each in build_best(source, jobs)}
     return {
         device: {part: each for (arch, part), each in made.items() if arch == device.architecture}
         for device in chosen
