@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 
 from tapeout.frontend.emulate import code_of, emulated
 from tapeout.ir.errors import CompileError
+from tapeout.runtime import artifact
+from tapeout.runtime.artifact import Manifest
 from tapeout.runtime.cpu import machine
 from tapeout.runtime.errors import RunError
 from tapeout.runtime.program import load
@@ -81,6 +83,17 @@ def test_compiling_twice_gives_the_same_bytes(
     assert [f for f in files if (model / f).read_bytes() != (again / f).read_bytes()] == []
 
 
+def test_the_launcher_does_nothing_that_c_leaves_undefined(model: Path, tmp_path: Path) -> None:
+    sources = {f.name: f.read_bytes() for f in (model / "src").iterdir()}
+    stop = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
+    checked = built_again(model, tmp_path / "checked", sources, *stop)
+    device = Emulator(code_of(model))
+    with load(checked, driver=device.table) as program:
+        for rows in (5, 2):
+            y = program.run({"x": X[:rows], "z": X[:rows]})["y"]
+    np.testing.assert_allclose(y, softmax(softmax(X[:2], 1), 0) + X[:2], rtol=1e-5)
+
+
 # Planted faults: the program is built again from sources that were changed.
 
 
@@ -90,11 +103,15 @@ def planted(model: Path, folder: Path, file: str, edit: Edit) -> Path:
     text = sources[file].decode()
     sources[file] = edit(text).encode()
     assert sources[file].decode() != text, "the fault is there"
-    for path in (f for f in model.rglob("*") if f.is_file()):
-        copy = folder / path.relative_to(model)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
-    (folder / "gpu" / f"{machine()}.so").write_bytes(build(sources, Host(machine())))
+    return built_again(model, folder, sources)
+
+
+def built_again(model: Path, folder: Path, sources: Mapping[str, bytes], *flags: str) -> Path:
+    """A copy of a program, its library built from these sources."""
+    files = {str(f.relative_to(model)): f.read_bytes() for f in model.rglob("*") if f.is_file()}
+    manifest = Manifest.from_json(files.pop("manifest.json"))
+    files[f"gpu/{machine()}.so"] = build(sources, Host(machine()), flags)
+    artifact.write(folder, manifest, files, "dir")
     return folder
 
 
@@ -135,7 +152,7 @@ def test_a_planted_fault_is_found(
 ) -> None:
     wrong = planted(model, tmp_path / "wrong", file, edit)
     device = Emulator(code_of(model))
-    with load(wrong, verify=False, driver=device.table) as program:
+    with load(wrong, driver=device.table) as program:
         with pytest.raises(RunError, match="E0532"):
             program.run({"x": X, "z": X})
     assert device.fault is not None
