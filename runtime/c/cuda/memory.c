@@ -31,8 +31,12 @@ int rt_reserve(rt_session *session, struct rt_block *block, int64_t bytes)
     /* The driver's pieces are multiples of this. */
     int64_t rounded = (bytes + 511) / 512 * 512;
     cu_pointer pointer = 0;
-    if (device->driver->allocate(&pointer, (size_t)rounded) != CU_SUCCESS)
+    cu_result result = device->driver->allocate(&pointer, (size_t)rounded);
+    if (result != CU_SUCCESS) {
+        if (result != CU_OUT_OF_MEMORY)
+            rt_device_note(device, "taking memory", result);
         return -1;
+    }
     block->data = (char *)(uintptr_t)pointer;
     block->bytes = rounded;
     return 0;
@@ -60,7 +64,7 @@ static int bring_weights(rt_session *session)
 {
     struct rt_device *device = session->device;
     int64_t bytes = session->weights_bytes;
-    if (rt_reserve(session, &device->weights, bytes))
+    if (rt_reserve(session, &device->weights, bytes) && device->failed == CU_SUCCESS)
         return rt_fail(NULL, RT_E_MEMORY,
                        "there is no memory on the GPU for the weights\n  bytes: %lld\n"
                        "  fix: quantize the model, or take a GPU with more memory",
@@ -116,13 +120,15 @@ int rt_enter(rt_session *session, const tapeout_tensor *inputs)
     for (int32_t i = 0; i < session->model->info.inputs; i++) {
         struct rt_block *block = &session->input_blocks[i];
         int64_t bytes = bytes_of(&inputs[i]);
-        if (rt_reserve(session, block, bytes))
+        if (rt_reserve(session, block, bytes) && device->failed == CU_SUCCESS)
             return rt_fail(session, RT_E_MEMORY,
                            "there is no memory on the GPU for input '%.200s'\n  bytes: %lld",
                            session->model->info.input[i].name, (long long)bytes);
         upload(device, block->data, inputs[i].data, bytes, "bringing inputs");
         session->in[i] = block->data;
     }
+    if (device->failed != CU_SUCCESS)
+        return rt_device_error(session, device, device->step, device->failed);
     return 0;
 }
 

@@ -131,7 +131,22 @@ def test_what_the_driver_reports_names_the_step(model: Path) -> None:
     text = refused(model, "E0532", "reports an error", results={"launch": ILLEGAL_ADDRESS})
     assert f"({ILLEGAL_ADDRESS})" in text
     assert "k0_" in text
+    assert "taking memory" in refused(model, "E0532", "700", results={"allocate": ILLEGAL_ADDRESS})
+    assert "bringing weights" in refused(model, "E0532", "INVALID_VALUE", results={"to_device": 1})
     assert "taking outputs back" in refused(model, "E0532", "INVALID_VALUE", results={"to_host": 1})
+
+
+def test_a_run_after_one_that_failed_is_right(model: Path) -> None:
+    device = Emulator(code_of(model))
+    x = np.ones((2, 6), np.float32)
+    with emulated(model, device) as program:
+        for function in ("to_device", "launch", "wait"):
+            device.results[function] = 1
+            with pytest.raises(RunError, match="E0532"):
+                program.run({"x": x, "z": x})
+            del device.results[function]
+            y = program.run({"x": x, "z": x})["y"]
+            np.testing.assert_allclose(y, np.full((2, 6), 1.5), rtol=1e-5)
 
 
 def test_programs_for_cpus_are_not_emulated(tmp_path: Path) -> None:
