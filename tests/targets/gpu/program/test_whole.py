@@ -92,6 +92,8 @@ def test_a_transformer_of_two_layers(
 class Total(nn.Module):
     """Adds up what it is given."""
 
+    total: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("total", torch.ones(4))
