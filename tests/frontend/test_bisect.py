@@ -39,6 +39,7 @@ from tapeout.passes.tile.product import lower_matmul
 from tapeout.passes.tile.strategies import STRATEGIES
 from tapeout.targets.cpu import target as cpu
 from tapeout.targets.cpu.emit.kernel import KernelText
+from tapeout.targets.host import program
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., Result]
@@ -223,7 +224,7 @@ def test_buffers_that_lie_on_each_other_are_found_where_every_kernel_is_right(
     def heap(buffers: Sequence[Buffer]) -> Arena:
         return Arena((0,) * len(buffers), max((int(b.bytes) for b in buffers), default=0), 0)
 
-    monkeypatch.setattr(cpu, "place", heap)
+    monkeypatch.setattr(program, "place", heap)
     fixed = save(
         tmp_path / "fixed.onnx",
         [
