@@ -1,11 +1,8 @@
 """Attention on a paged cache, and writing to one.
 
-For each token and group of heads: scores of a page's keys, their exponentials, and the product
-with the page's values make a *partial* result: the greatest score, the sum of exponentials, the
-sum of values. Partials are merged in the order of pages to that of a chunk of pages, and those of
-chunks in their order. What a token gets is thus the same bits whatever tokens stand beside it, and
-whichever of its keys came in the same run. Where tokens are few, the chunks of a long sequence are
-tasks of their own, merged afterwards in the same order, so that all threads share its keys.
+A token and a block of a group's heads are a task (see ``pages.py`` for what is computed in which
+order). Where tokens are few, the chunks of a long sequence are tasks of their own, merged
+afterwards in the same order, so that all threads share its keys.
 """
 
 from __future__ import annotations
@@ -13,23 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
 from tapeout.ir.dtypes import i32, i64
-from tapeout.ir.expr import Expr, as_expr, ceildiv, maximum, minimum
-from tapeout.ir.ops.paged import TREE, PagedAttentionOp, WriteSlotsOp
+from tapeout.ir.expr import Expr, as_expr, minimum
+from tapeout.ir.ops.paged import WriteSlotsOp
 from tapeout.ir.ops.structure import KernelOp
 from tapeout.ir.tile.builder import Loop
 from tapeout.ir.tile.ops import Bounds, index_operand, lane
 from tapeout.ir.types import IntsAttr, spec
-from tapeout.passes.tile.kernel_io import Lowered, Machine, accumulator, start
+from tapeout.passes.tile.kernel_io import Lowered, Machine, start
+from tapeout.passes.tile.pages import Pages, Partial, Seen
 from tapeout.passes.tile.places import clamped, number
 from tapeout.passes.tile.product import row_blocks
+from tapeout.passes.tile.scores import scaled
 
-CHUNK = 8
-"""Pages whose partial results are merged before they meet those of others."""
 SPLIT = 64
 """Tokens times groups up to which chunks are tasks: more keep all threads busy by themselves."""
 
@@ -63,50 +59,16 @@ def lower_paged_attention(kernel: KernelOp, machine: Machine, _: Set[int] = froz
     return _Paged(kernel, machine).build()
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a token sees: slots ``[first, end)``, in the pages ``[lo, hi)``; tiles ``[1, 1]``.
-
-    Of the slots from ``end`` up to ``until`` it sees those that ``tree`` names.
-    """
-
-    first: SSAValue
-    end: SSAValue
-    until: SSAValue
-    lo: SSAValue
-    hi: SSAValue
-    tree: SSAValue | None
-
-
-@dataclass(frozen=True)
-class Partial:
-    """The greatest score and the sum of exponentials of each row; values are summed in memory."""
-
-    top: SSAValue
-    total: SSAValue
-
-
-class _Paged:
+class _Paged(Pages):
     def __init__(self, kernel: KernelOp, machine: Machine) -> None:
-        self.root = next(op for op in kernel.body.block.ops if isinstance(op, PagedAttentionOp))
-        self.tokens, self.heads, self.depth = spec(self.root.q).dims
-        self.pages, self.groups, _, self.lines = spec(self.root.keys).dims
-        self.depth_v = spec(self.root.values).dims[3]
-        self.share = self.heads // self.groups
-        self.dtype = accumulator(spec(self.root.q).dtype)
+        super().__init__(kernel)
         self.width, self.rows = machine.tile_n, machine.tile_m
-        shape = ", ".join(map(str, spec(self.root.q).dims))
-        self.b, self.pull = start(kernel, f"attention of [{shape}] on pages of {self.lines}")
 
     def build(self) -> Lowered:
         """Tasks are tokens and groups; where these are few, chunks of pages too."""
-        b = self.b
-        chunks = ceildiv(spec(self.root.table).dims[1], CHUNK)
-        # 1 where chunks are tasks of their own, else 0.
-        pairs = maximum(self.tokens * self.groups, 1)
-        few = minimum(as_expr(SPLIT) // pairs, 1) * minimum(chunks - 1, 1)
+        b, few = self.b, self.few(SPLIT)
         if few.constant != 0:
-            self.split(self.tokens * few, chunks)
+            self.split(self.tokens * few, self.all_chunks)
         if few.constant != 1:
             tokens = self.tokens * (1 - few)
             with b.parallel("t", tokens) as t, b.parallel("g", self.groups) as g:
@@ -167,33 +129,6 @@ class _Paged:
                     c.next = [merged.top, merged.total]
                 self.finish(at, size, c.results[1])
 
-    # Numbers that data decides
-
-    def place(self, value: SSAValue, index: list[Expr], size: Expr) -> SSAValue:
-        return clamped(self.b, self.whole_number(self.pull.at(value, index, (1, 1))), size)
-
-    def whole_number(self, x: SSAValue) -> SSAValue:
-        return self.b.convert(x, i64)
-
-    def seen(self, t: Expr) -> Seen:
-        """Bounds of a token, and the pages between them that the table has."""
-        b, root = self.b, self.root
-        first, end = (
-            self.whole_number(self.pull.at(v, [t], (1, 1))) for v in (root.first, root.end)
-        )
-        tree, until = None, end
-        if root.tree is not None:
-            tree = self.pull.at(root.tree, [t], (1, 1))
-            none = b.map("eq", tree, number(b, 0))
-            until = b.map("where", none, end, b.map("add", end, number(b, TREE)))
-            first = b.map("min", first, end)
-        first = b.map("max", first, number(b, 0))
-        count = spec(root.table).dims[1]
-        lo = b.map("div", first, number(b, self.lines))
-        up = b.map("add", until, number(b, self.lines - 1))
-        hi = b.map("div", b.map("max", up, number(b, 0)), number(b, self.lines))
-        return Seen(first, end, until, lo, b.map("min", hi, number(b, count)), tree)
-
     # One token and a block of its heads
 
     def token(self, at: tuple[Expr, Expr, Expr], size: int, seen: Seen, sequence: SSAValue) -> None:
@@ -209,10 +144,8 @@ class _Paged:
 
     def chunks(self, size: int, seen: Seen) -> AbstractContextManager[Loop]:
         """Open a loop over the chunks that a token sees, which carries a partial."""
-        b = self.b
-        ends = [b.map("div", seen.lo, number(b, CHUNK)), self.up(seen.hi, CHUNK)]
-        lo, hi = index_operand(0), index_operand(1)
-        return b.loop("c", lo, hi, 1, self.nothing(size), indices=ends)
+        lo, hi, ends = index_operand(0), index_operand(1), self.seen_chunks(seen)
+        return self.b.loop("c", lo, hi, 1, self.nothing(size), indices=ends)
 
     def chunk(
         self,
@@ -224,11 +157,10 @@ class _Paged:
     ) -> Partial:
         """The partial of a chunk's pages; its values stand in ``part``."""
         b = self.b
-        first = b.map("max", seen.lo, number(b, number_of * CHUNK))
-        last = b.map("min", seen.hi, number(b, (number_of + 1) * CHUNK))
         self.clear(self.part, size)
         lo, hi, inner = index_operand(0), index_operand(1), self.nothing(size)
-        with b.loop("l", lo, hi, 1, inner, indices=[first, last]) as n, self.pull.scope():
+        ends = self.of_chunk(seen, number_of)
+        with b.loop("l", lo, hi, 1, inner, indices=ends) as n, self.pull.scope():
             page = self.table(sequence, n.iv)
             n.next = self.page(at, size, seen, n.iv, page, Partial(*n.carried))
         return Partial(*n.results)
@@ -243,20 +175,6 @@ class _Paged:
             y = b.map("div", b.load(self.whole, index, (size, self.width)), total)
             y = b.convert(y, spec(self.root.y).dtype)
             b.store(y, b.outputs[0], [at[0], at[1] + lane(0, size), column], bounds)
-
-    def up(self, x: SSAValue, by: int) -> SSAValue:
-        return self.b.map("div", self.b.map("add", x, number(self.b, by - 1)), number(self.b, by))
-
-    def table(self, sequence: SSAValue, column: Expr) -> SSAValue:
-        table = self.pull.buffers[self.root.table]
-        page = self.b.load(table, [index_operand(0), column], (1, 1), indices=[sequence])
-        return clamped(self.b, self.whole_number(page), self.pages)
-
-    def nothing(self, size: int) -> list[SSAValue]:
-        return [self.b.full(v, (size, 1), self.dtype) for v in (-math.inf, 0)]
-
-    def literal(self, value: float) -> SSAValue:
-        return self.b.full(value, (1, 1), self.dtype)
 
     def clear(self, buffer: SSAValue, size: int) -> None:
         zero = self.b.full(0, (size, self.width), self.dtype)
@@ -309,8 +227,7 @@ class _Paged:
                 k = b.load(keys, index, (1, self.width), cut, indices=[page])
                 q, k = b.convert(q, self.dtype), b.convert(k, self.dtype)
                 d.next = [b.dot(q, k, d.carried[0])]
-            s = b.map("mul", d.results[0], self.literal(self.root.scale.data))
-            s = self.capped(s)
+            s = scaled(b, self.root, d.results[0])
             seen = self.visible(column, low, high)
             if cut:
                 inside = b.map("lt", b.index(column, (1, self.width)), number(b, self.lines))
@@ -319,13 +236,6 @@ class _Paged:
             b.store(s, self.scores, [lane(0, size), column])
             n.next = [b.map("max", n.carried[0], s)]
         return b.reduce("max", n.results[0], 1)
-
-    def capped(self, s: SSAValue) -> SSAValue:
-        cap = self.root.softcap.data
-        if cap > 0:
-            s = self.b.map("tanh", self.b.map("div", s, self.literal(cap)))
-            s = self.b.map("mul", s, self.literal(cap))
-        return s
 
     def visible(self, column: Expr, low: SSAValue, high: SSAValue) -> SSAValue:
         """Which lines of a page are seen: all places count from the page's first line."""
@@ -369,21 +279,6 @@ class _Paged:
             b.store(grown, self.scores, index)
             n.next = [b.map("add", n.carried[0], grown)]
         return b.reduce("sum", n.results[0], 1)
-
-    def finite(self, top: SSAValue) -> SSAValue:
-        """0 where nothing is seen: a difference of infinities is no number."""
-        hidden = self.b.map("eq", top, self.literal(-math.inf))
-        return self.b.map("where", hidden, self.literal(0), top)
-
-    def merged(self, one: Partial, other: Partial) -> tuple[Partial, SSAValue, SSAValue]:
-        """Two partials as one, and what their sums of values are multiplied by for it."""
-        b = self.b
-        top = b.map("max", one.top, other.top)
-        even = self.finite(top)
-        keep = b.map("exp", b.map("sub", one.top, even))
-        take = b.map("exp", b.map("sub", other.top, even))
-        total = b.map("fma", other.total, take, b.map("mul", one.total, keep))
-        return Partial(top, total), keep, take
 
     def add_values(
         self,

@@ -10,6 +10,7 @@ from xdsl.ir import SSAValue
 from tapeout.ir.dtypes import boolean
 from tapeout.ir.expr import ZERO, Expr
 from tapeout.ir.ops.attention import AttentionOp
+from tapeout.ir.ops.paged import PagedAttentionOp
 from tapeout.ir.tile.builder import TileBuilder
 from tapeout.ir.tile.ops import tile_of
 from tapeout.ir.types import spec
@@ -17,7 +18,7 @@ from tapeout.passes.tile.places import Pairs, literal
 from tapeout.passes.tile.pull import Pull
 
 
-def scaled(b: TileBuilder, root: AttentionOp, s: SSAValue) -> SSAValue:
+def scaled(b: TileBuilder, root: AttentionOp | PagedAttentionOp, s: SSAValue) -> SSAValue:
     """Products of queries and keys as scores, capped where the operator says so."""
     s = b.map("mul", s, literal(b, root.scale.data, s))
     cap = root.softcap.data

@@ -9,6 +9,7 @@ from xdsl.ir import Operation
 from tapeout.ir.ops.attention import AttentionOp
 from tapeout.ir.ops.contract import ConvOp, MatmulOp
 from tapeout.ir.ops.grouped import GroupedMatmulOp
+from tapeout.ir.ops.paged import PagedAttentionOp
 from tapeout.ir.ops.reduce import ReduceOp
 from tapeout.ir.ops.structure import KernelOp, ReturnOp
 from tapeout.passes.tile import strategies as common
@@ -17,6 +18,7 @@ from tapeout.passes.tile.blocks.conv import lower_conv
 from tapeout.passes.tile.blocks.few_rows import lower_few_rows
 from tapeout.passes.tile.blocks.grouped import lower_grouped
 from tapeout.passes.tile.blocks.machine import BlockMachine
+from tapeout.passes.tile.blocks.paged import lower_paged_attention
 from tapeout.passes.tile.blocks.product import lower_matmul
 from tapeout.passes.tile.blocks.rows import lower_rows
 from tapeout.passes.tile.kernel_io import Lowered, Machine
@@ -30,6 +32,7 @@ STRATEGIES: Mapping[type[Operation], Sequence[Strategy]] = {
     ConvOp: (lower_conv,),
     AttentionOp: (lower_attention,),
     GroupedMatmulOp: (lower_grouped,),
+    PagedAttentionOp: (lower_paged_attention,),
 }
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from xdsl.builder import Builder, InsertPoint
+from xdsl.builder import Builder
 from xdsl.ir import SSAValue
+from xdsl.rewriter import InsertPoint
 
 from tapeout.ir.build import Emit
 from tapeout.ir.dtypes import DTYPES, dtype_of
