@@ -22,8 +22,11 @@ from typing import Any
 from tapeout.ir.errors import CompileError
 from tapeout.targets.gpu.emit.kernel import PRELUDE, KernelText, Part
 
-MORE_WARPS = (8, 16)
-"""Tried for what spills by fewer: each thread then holds less of a tile."""
+RETRIES = ((8, 3), (16, 3), (16, 1))
+"""Warps and stages that are tried in turn for what spills.
+
+By more warps a thread holds less of a tile, by fewer stages less of the next one.
+"""
 
 POINTER_ALIGN = 16
 """Bytes on which every buffer that is given to a kernel begins."""
@@ -96,13 +99,15 @@ def build(source: str, jobs: Sequence[Job], workers: int | None = None) -> list[
 
 
 def build_best(source: str, jobs: Sequence[Job], workers: int | None = None) -> list[Object]:
-    """:func:`build`, and what spills once more by more warps; of each what spills the least."""
+    """:func:`build`, and what spills by :data:`RETRIES` too; of each what spills the least."""
     made = build(source, jobs, workers)
-    for warps in MORE_WARPS:
+    for warps, stages in RETRIES:
         spilled = [i for i, each in enumerate(made) if each.spilled]
         if not spilled:
             break
-        again = build(source, [replace(jobs[i], warps=warps) for i in spilled], workers)
+        again = build(
+            source, [replace(jobs[i], warps=warps, stages=stages) for i in spilled], workers
+        )
         for i, other in zip(spilled, again, strict=True):
             made[i] = min(made[i], other, key=lambda each: each.spilled)
     return made
